@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * One CPython runtime in one process: which version and build it is, where its
+ * structures lie, confirmed by what the target itself says.  The entrance to
+ * this room; the parts are in code.h, pymalloc.h, objects.h.
+ */
+#ifndef PYLEAKD_CPYTHON_INTERPRETER_H
+#define PYLEAKD_CPYTHON_INTERPRETER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/fault.h"
+#include "cpython/layout.h"
+#include "cpython/memory.h"
+#include "target/image.h"
+
+#define INTERPRETER_THREADS_MAX 65536
+
+enum interpreter_allocator {
+	ALLOCATOR_UNKNOWN, /* a hook of somebody else's: custom functions in the table */
+	ALLOCATOR_PYMALLOC,
+	ALLOCATOR_MALLOC,
+	ALLOCATOR_PYMALLOC_DEBUG,
+	ALLOCATOR_MALLOC_DEBUG,
+};
+
+struct interpreter_version {
+	unsigned minor, micro; /* 3.minor.micro */
+	char text[32]; /* "3.11.2", "3.15.0b4" as the interpreter spells it */
+};
+
+struct interpreter;
+
+/*
+ * What an image says of itself without a process: is it a CPython of ours?
+ * -ENOENT NOT_FOUND: no Python runtime in this image. -EOPNOTSUPP UNSUPPORTED:
+ * one that is not supported; ret_version is filled as far as it is known, and
+ * *ret_why points to a static sentence ("a free-threaded build", "Python 2", …).
+ */
+int interpreter_identify(const struct image *image, struct interpreter_version *ret_version,
+			 const char **ret_why, struct fault *reterr_fault);
+
+/*
+ * Confirms layout and runtime in the target. image and memory stay the
+ * caller's and must outlive the interpreter. native_ids: the process's thread
+ * ids as its own pid namespace counts them (NSpid's last column).
+ * -EPROTO CONTRADICTION: reterr_fault->field names the field that disagrees.
+ */
+int interpreter_new(struct memory *memory, const struct image *image, uint64_t bias,
+		    const pid_t *native_ids, size_t n_native_ids, struct interpreter **ret,
+		    struct fault *reterr_fault);
+void interpreter_free(struct interpreter *interpreter);
+
+const struct interpreter_version *interpreter_version(const struct interpreter *interpreter);
+const struct layout *interpreter_layout(const struct interpreter *interpreter);
+struct memory *interpreter_memory(const struct interpreter *interpreter);
+enum interpreter_allocator interpreter_allocator(const struct interpreter *interpreter);
+const char *allocator_name(enum interpreter_allocator allocator);
+bool interpreter_has_jit(const struct interpreter *interpreter);
+
+/* What the BPF frame walker has to know beyond the layout's offsets. */
+struct interpreter_stack_roots {
+	uint64_t tstate_current_address; /* up to 3.11; 0: by thread-local storage */
+	int64_t tstate_tls_offset; /* from the thread pointer; 3.12+ */
+	uint64_t code_type_address; /* PyCode_Type */
+};
+int interpreter_stack_roots(const struct interpreter *interpreter,
+			    struct interpreter_stack_roots *ret, struct fault *reterr_fault);
+
+struct interpreter_thread {
+	uint64_t tstate;
+	uint64_t interp;
+	uint64_t pthread_address; /* pthread_self() */
+	uint64_t native_id; /* 0 where the version has none (before 3.11) */
+};
+/* All thread states of all interpreters; the array is the caller's, to free(). */
+int interpreter_threads(const struct interpreter *interpreter, struct interpreter_thread **ret,
+			size_t *ret_n, struct fault *reterr_fault);
+
+#endif

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * A census of pymalloc's pools: which blocks are live, by the pools' own
+ * counters and free lists.  Taken from outside while the target runs; pools
+ * that changed under the reader (count and free list disagree) are read again
+ * and, if they still disagree, kept by their header alone and counted as torn.
+ */
+#ifndef PYLEAKD_CPYTHON_PYMALLOC_H
+#define PYLEAKD_CPYTHON_PYMALLOC_H
+
+#include "cpython/interpreter.h"
+
+#define PYMALLOC_CLASSES_MAX 64
+#define PYMALLOC_ARENAS_MAX (1u << 20)
+
+struct census;
+
+enum census_answer {
+	CENSUS_DEAD, /* in a pool, not handed out */
+	CENSUS_LIVE,
+	CENSUS_OUTSIDE, /* no pool there */
+	CENSUS_UNREAD, /* in a pool that could not be read whole, or was torn */
+};
+
+struct census_totals {
+	uint64_t arenas, pools, pools_torn, pools_unread;
+	uint64_t live_blocks, live_bytes;
+	uint64_t arena_bytes; /* taken from the system */
+	uint64_t class_blocks[PYMALLOC_CLASSES_MAX]; /* class n: blocks of 16 * (n + 1) bytes */
+};
+
+/* All pools of all interpreters. Headers only (without_blocks): counters, no liveness. */
+int census_take(const struct interpreter *interpreter, bool without_blocks, struct census **ret,
+		struct fault *reterr_fault);
+void census_free(struct census *census);
+const struct census_totals *census_totals(const struct census *census);
+
+/* The block that contains this address; ret_start and ret_size may be NULL. */
+enum census_answer census_block(const struct census *census, uint64_t address,
+				uint64_t *ret_start, uint64_t *ret_size_bytes);
+/* Each live block, pool by pool. */
+int census_live_visit(const struct census *census,
+		      int (*visit)(uint64_t address, uint64_t size_bytes, void *context),
+		      void *context);
+/* Whether an address lies in one of the arenas; for telling their mappings from others. */
+bool census_in_arena(const struct census *census, uint64_t address);
+int census_arenas_visit(const struct census *census,
+			int (*visit)(uint64_t address, uint64_t size_bytes, void *context),
+			void *context);
+
+#endif

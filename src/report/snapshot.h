@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * What a report says, once: an immutable snapshot of a session that every
+ * format prints.  Strings are the snapshot's own (one arena inside it).
+ * Unknown is not zero: see the fields' comments.
+ */
+#ifndef PYLEAKD_REPORT_SNAPSHOT_H
+#define PYLEAKD_REPORT_SNAPSHOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/reasons.h"
+#include "judge/judge.h"
+
+struct snapshot_frame {
+	const char *function; /* qualified name */
+	const char *file;
+	uint32_t line; /* 0: unknown */
+};
+
+struct snapshot_type {
+	const char *name;
+	uint64_t objects;
+	uint64_t bytes;
+};
+
+struct snapshot_site {
+	uint64_t id; /* of qualified names and files */
+	enum verdict verdict;
+	uint64_t outstanding_bytes, outstanding_objects;
+	double growth_bytes_per_second, growth_low, growth_high;
+	double confidence_ratio;
+	const char *domain; /* "object", "mem", "raw", "native" */
+	size_t n_types;
+	const struct snapshot_type *types; /* most bytes first */
+	size_t n_frames;
+	const struct snapshot_frame *frames; /* leaf first; none: no Python frame */
+	bool cut; /* the stack was deeper */
+	bool other; /* the merged rest */
+};
+
+struct snapshot_refusal {
+	const char *what;
+	const char *why;
+};
+
+struct snapshot_loss {
+	enum reason reason;
+	uint64_t count;
+};
+
+struct snapshot {
+	int32_t pid;
+	const char *command;
+	const char *python; /* "3.11.2" */
+	double target_started; /* seconds since the epoch */
+	const char *mode; /* "exact", "watch" */
+	double session_started, duration_seconds;
+	double overhead_ratio; /* NAN: not measured */
+	uint64_t events, events_lost;
+	double coverage_ratio; /* NAN: not known */
+	uint64_t resident_bytes, python_live_bytes, python_live_blocks;
+	double python_growth_bytes_per_second;
+	uint64_t native_live_bytes;
+	uint64_t parked_bytes, parked_blocks; /* on the interpreter's free lists */
+	size_t n_sites;
+	const struct snapshot_site *sites; /* in the report's order */
+	size_t n_refused;
+	const struct snapshot_refusal *refused;
+	size_t n_losses;
+	const struct snapshot_loss *losses;
+	/* The heap's own table of live objects by type, where it was taken (--no-probes). */
+	size_t n_heap_types;
+	const struct snapshot_type *heap_types;
+};
+
+/* Whoever is written to: a file, a buffer, a socket. Returns 0 or -errno. */
+struct sink {
+	int (*write)(void *context, const void *bytes, size_t size);
+	void *context;
+};
+
+struct report_options {
+	size_t top; /* sites that the text shows */
+	bool colour;
+	unsigned columns; /* 100 */
+};
+
+int report_text(const struct snapshot *snapshot, const struct report_options *options,
+		const struct sink *sink);
+/* One object, one line. */
+int report_json(const struct snapshot *snapshot, const struct sink *sink);
+/* Brendan Gregg's folded stacks: root first, ';' between, a space, outstanding bytes. */
+int report_folded(const struct snapshot *snapshot, const struct sink *sink);
+
+#endif
