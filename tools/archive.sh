@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT OR GPL-2.0
+# Sourced by other tools: where this machine's Debian archive is, and side indexes of its other
+# suites that touch nothing of the system.
+
+KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
+
+# archive_uri: the address of the archive that this machine gets its own release from. Needs an
+# index (apt-get update has been run); prints nothing and fails without one.
+archive_uri() {
+	local codename
+	codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
+	apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' |
+		awk -v codename="$codename" '$2 == codename { print $1; found = 1; exit }
+			END { exit !found }'
+}
+
+# side_index DIR SUITE: an index of SUITE below DIR, used by setting APT_CONFIG=DIR/apt.conf. A
+# fresh one (younger than a day) is kept. Fails where the archive has no such suite.
+side_index() {
+	local dir=$1 suite=$2 uri
+
+	if [ -n "$(find "$dir/fresh" -mtime -1 2>/dev/null)" ]; then
+		return 0
+	fi
+	uri=$(archive_uri) || return 1
+	mkdir -p "$dir/lists/partial" "$dir/archives/partial" "$dir/preferences.d"
+	: > "$dir/status"
+	cat > "$dir/side.sources" <<-END
+		Types: deb
+		URIs: $uri
+		Suites: $suite
+		Components: main
+		Signed-By: $KEYRING
+	END
+	cat > "$dir/apt.conf" <<-END
+		Dir::Etc::sourcelist "$dir/side.sources";
+		Dir::Etc::sourceparts "-";
+		Dir::Etc::preferencesparts "$dir/preferences.d";
+		Dir::State::lists "$dir/lists";
+		Dir::State::status "$dir/status";
+		Dir::Cache::archives "$dir/archives";
+		Dir::Cache::pkgcache "";
+		Dir::Cache::srcpkgcache "";
+		APT::Sandbox::User "root";
+		Acquire::Languages "none";
+		Acquire::Retries "3";
+	END
+	# Without Error-Mode an unreachable suite is a warning and a success.
+	APT_CONFIG=$dir/apt.conf apt-get update -qq -o APT::Update::Error-Mode=any >&2 || return 1
+	touch "$dir/fresh"
+}
