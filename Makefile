@@ -90,3 +90,10 @@ help:
 .PHONY: clean
 clean:
 	rm -rf $(BUILD)
+
+# --- CPython's layouts ------------------------------------------------------------------------
+## layouts: regenerates src/cpython/*.inc from CPython's headers (downloads Debian's)
+.PHONY: layouts
+layouts:
+	tools/layouts/fetch-headers $(BUILD)/headers
+	tools/layouts/generate src/cpython $$(tools/layouts/find-headers $(BUILD)/headers)
