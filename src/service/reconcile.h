@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * The ledger held against the heap.  One round:
+ *
+ *	sequence s0   everything up to here is in the ledger
+ *	census        the pools are read, while the target runs on
+ *	drain         records up to the census' end are taken; the addresses
+ *	              given back meanwhile are remembered
+ *	compare       held, given out before s0, dead in the pools: its free was
+ *	              missed, drop it.  Live in the pools, free when the session
+ *	              began, neither held nor given back meanwhile: its birth was
+ *	              missed, which lowers the coverage
+ *	objects       reference counts (parked on a free list?), types, and the
+ *	              raw buffers that go with their owners
+ */
+#ifndef PYLEAKD_SERVICE_RECONCILE_H
+#define PYLEAKD_SERVICE_RECONCILE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cpython/objects.h"
+#include "cpython/pymalloc.h"
+#include "ledger/ledger.h"
+
+/* Objects looked at in one round; the rest waits for the next one. */
+#define RECONCILE_LOOKS_MAX (1u << 18)
+/* Addresses given back during one census that are remembered. */
+#define RECONCILE_FREED_MAX (1u << 22)
+
+struct reconcile;
+
+struct reconcile_books {
+	uint64_t pool_live_blocks, pool_live_bytes; /* what the pools' headers count */
+	uint64_t arenas, arena_bytes;
+	uint64_t pools_unread, pools_torn;
+	uint64_t born_live_blocks; /* live now, free when the session began */
+	uint64_t born_held_blocks; /* of these, in the ledger */
+	uint64_t held_checked_blocks; /* in the ledger, older than the census, in pools that were read */
+	uint64_t held_live_blocks; /* of these, live in the pools */
+	uint64_t looked_objects, unreadable_objects;
+	double coverage_ratio; /* born_held / born_live; NAN: nothing was born */
+};
+
+struct reconcile_source {
+	const struct interpreter *interpreter;
+	struct type_cache *types;
+	struct ledger *ledger;
+	/* Takes every record written until now; 0 or -errno. NULL: nothing arrives. */
+	int (*drain)(void *context);
+	void *context;
+};
+
+/* The baseline is taken here: what is live now is not the session's. */
+int reconcile_new(const struct reconcile_source *source, struct reconcile **ret,
+		  struct fault *reterr_fault);
+void reconcile_free(struct reconcile *reconcile);
+
+/* To be called with every address given back (frees, and realloc's old address). */
+void reconcile_note_free(struct reconcile *reconcile, uint64_t address);
+
+/* complete: look at every object now, as at the end of a session. */
+int reconcile_run(struct reconcile *reconcile, bool complete, struct reconcile_books *ret,
+		  struct fault *reterr_fault);
+/* The last round's census; NULL before the first. */
+const struct census *reconcile_census(const struct reconcile *reconcile);
+
+#endif

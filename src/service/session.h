@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * One target, from attach to report.  A session is in exactly one state:
+ *
+ *	OPEN ──session_start──▶ PROBED    breakpoints in the target, records flow
+ *	                   └──▶ WATCHED   no breakpoints (asked for, or refused): census only
+ *	PROBED ─probes lost──▶ WATCHED
+ *	any ────session_stop─▶ STOPPED    nothing left in the target; the report can be made
+ *
+ * Time is told by the caller (seconds since the session's start, from one
+ * clock), so that a replay runs the same code.
+ */
+#ifndef PYLEAKD_SERVICE_SESSION_H
+#define PYLEAKD_SERVICE_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/fault.h"
+#include "report/snapshot.h"
+#include "service/recording.h"
+
+#define SESSION_SITES_MAX (64u << 10)
+#define SESSION_CODES_MAX (64u << 10)
+#define SESSION_TYPES_MAX (16u << 10)
+#define SESSION_REFUSALS_MAX 32
+#define SESSION_MESSAGE_BYTES 512
+
+struct session;
+
+enum session_state { SESSION_OPEN, SESSION_PROBED, SESSION_WATCHED, SESSION_STOPPED };
+
+struct session_options {
+	bool no_probes;
+	bool native; /* the C library and memory mappings too */
+	size_t ring_bytes; /* 0: default */
+	const char *plan_cache; /* directory, or NULL: none */
+	struct recording_writer *recording; /* stays the caller's; NULL: none */
+};
+
+/*
+ * Opens a live process: finds its Python, confirms the layout. Nothing is put
+ * into the target. On failure ret_message (SESSION_MESSAGE_BYTES) says what is
+ * wrong and what to do, without a newline. -EAGAIN: Python has not started yet.
+ */
+int session_open(pid_t pid, const struct session_options *options, struct session **ret,
+		 char *ret_message);
+void session_free(struct session *session); /* stops */
+
+/*
+ * Puts the probes in, or, where they are refused or not wanted, goes on
+ * without (the reasons are in the report). Fails only where nothing at all can
+ * be seen.
+ */
+int session_start(struct session *session, char *ret_message);
+void session_stop(struct session *session);
+
+enum session_state session_state(const struct session *session);
+pid_t session_pid(const struct session *session);
+const char *session_command(const struct session *session);
+/* Readable when there are records; -1 without probes. */
+int session_fd(const struct session *session);
+/* Takes what the ring has, at most max_records (0: all). Returns how many, or -errno. */
+int session_consume(struct session *session, size_t max_records);
+/* Whether the target is still the process that was opened. */
+bool session_target_alive(const struct session *session);
+/* Children forked since the last call, up to n; returns how many. */
+size_t session_children(struct session *session, pid_t *ret, size_t n);
+
+/* An interval ends: reconcile with the heap, hand the sites' sums to the judgement. */
+int session_tick(struct session *session, double time_seconds);
+
+/* Everything said so far; to be freed with snapshot_free(). */
+int session_snapshot(struct session *session, double time_seconds, struct snapshot **ret);
+
+#endif
