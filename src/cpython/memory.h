@@ -4,8 +4,10 @@
  * source answers: a live process (process_vm_readv, skipping what is swapped
  * out or absent), a recording, an invented one in tests.
  *
- * A failed read never yields a value: outputs stay untouched, reterr_fault
- * carries the reason and the address.
+ * A failed read never yields a value: numbers stay untouched, a buffer's
+ * content is undefined, reterr_fault carries the reason and the address.
+ * Errors: -ENODATA swapped out (and left so), -EFAULT no such memory, -ESRCH
+ * the process is gone or runs another program, -EPERM.
  */
 #ifndef PYLEAKD_CPYTHON_MEMORY_H
 #define PYLEAKD_CPYTHON_MEMORY_H
@@ -38,8 +40,10 @@ int memory_new(const struct memory_source *source, void *context, struct memory 
 void memory_free(struct memory *memory);
 
 /*
- * Of a live process. Pages that /proc/PID/pagemap calls swapped or absent are
- * not read (REASON_SWAPPED, REASON_NOT_MAPPED).
+ * Of a live process. /proc/PID/pagemap is asked before each read: swapped pages
+ * are not read (REASON_SWAPPED), absent ones neither (REASON_NOT_MAPPED) unless
+ * a file on disk is mapped there, whose pages come and go by themselves.
+ * Follows the program that runs now: after an exec, reads fail with -ESRCH.
  */
 int memory_new_process(pid_t pid, struct memory **ret, struct fault *reterr_fault);
 
