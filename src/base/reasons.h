@@ -31,6 +31,8 @@
 	X(104, FREE_MISSED, "free_missed", "a block died without its free having been seen")    \
 	X(105, ALLOC_REPEATED, "alloc_repeated",                                                \
 	  "an address was given out twice without a free between")                              \
+	X(106, CODE_CACHE_FULL, "code_cache_full",                                              \
+	  "more code objects were seen than are remembered")                                    \
 	X(200, READ_FAILED, "read_failed", "memory could not be read")                          \
 	X(201, NOT_MAPPED, "not_mapped", "no such memory")                                      \
 	X(202, SWAPPED, "swapped", "memory is swapped out and was left so")                     \

@@ -11,6 +11,7 @@
 
 #define CODE_NAME_MAX_BYTES 4096 /* longer names and paths are cut */
 #define CODE_TABLE_MAX_BYTES (4u << 20)
+#define CODE_TABLES_MAX_BYTES (64u << 20) /* all line tables of a cache */
 
 struct code_location {
 	const char *function; /* qualified where the version has it; owned by the cache */
@@ -19,11 +20,37 @@ struct code_location {
 	uint32_t first_line; /* of the function */
 };
 
-struct code_cache; /* what was read of code objects, bounded */
+/*
+ * What was read of code objects, bounded:
+ *
+ *	address → { fingerprint, function, file, first line, line table }
+ *
+ * The fingerprint is a few of the object's words; it is compared with the
+ * target's each time, so an address that was given to another code object is
+ * noticed.  A code object that does not read any more is taken from here,
+ * unless it was forgotten.
+ *
+ * Functions are named by co_qualname, which 3.11 introduced; before, by
+ * co_name: the class of a method stands in its function objects only, which a
+ * code object does not know.
+ */
+struct code_cache;
 int code_cache_new(const struct interpreter *interpreter, size_t max_codes,
 		   struct code_cache **ret);
+/*
+ * The same without an interpreter; memory and layout stay the caller's and must
+ * outlive the cache. code_type: address of PyCode_Type; 0: whatever type calls
+ * itself "code".
+ */
+int code_cache_new_in(struct memory *memory, const struct layout *layout, uint64_t code_type,
+		      size_t max_codes, struct code_cache **ret);
 void code_cache_free(struct code_cache *cache);
-/* Reads the code object unless it is known. Strings live as long as the cache. */
+/*
+ * Reads the code object unless it is known. Strings live as long as the cache.
+ * position: as struct wire_frame has it.  CODE_UNREADABLE with the error of
+ * what failed: no code object (any more), or none that the position lies in;
+ * -ENOSPC CODE_CACHE_FULL: one of the cache's bounds is reached.
+ */
 int code_cache_resolve(struct code_cache *cache, uint64_t code_address, uint64_t position,
 		       struct code_location *ret, struct fault *reterr_fault);
 /* A code object at this address died: what is known of it is not used for later stacks. Returns whether it was known. */
