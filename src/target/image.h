@@ -17,6 +17,7 @@
 
 #define IMAGE_BUILD_ID_MAX 64
 #define IMAGE_SIZE_MAX (2ULL << 30) /* larger files are refused */
+#define IMAGE_SEGMENTS_MAX 64 /* of each kind that is used */
 
 struct image;
 
@@ -30,12 +31,23 @@ struct image_symbol {
 	uint64_t vaddr;
 	uint64_t size;
 	bool function;
+	bool indirect; /* STT_GNU_IFUNC: vaddr is the resolver's, not the function's */
+};
+
+/* A PT_LOAD segment. */
+struct image_segment {
+	uint64_t vaddr;
+	uint64_t memory_size; /* bytes; those beyond file_size are zero */
+	uint64_t offset; /* in the file; congruent to vaddr modulo the page size */
+	uint64_t file_size; /* bytes */
+	uint32_t flags; /* PF_R, PF_W, PF_X of elf.h */
 };
 
 /*
- * Opens the file behind fd (which stays the caller's) by mapping it.
- * -ENOEXEC with reterr_fault: not an x86-64 ELF executable or shared object,
- * or malformed.
+ * Opens the file behind fd (which stays the caller's, and may be closed
+ * afterwards): takes a snapshot of what is loaded and of the symbol tables.
+ * -ENOEXEC with reterr_fault: not an x86-64 ELF executable or shared object
+ * (UNSUPPORTED, field says what), malformed or too large. -errno: not readable.
  */
 int image_new(int fd, struct image **ret, struct fault *reterr_fault);
 void image_free(struct image *image);
@@ -58,14 +70,23 @@ int image_text_offset(const struct image *image, uint64_t vaddr, uint64_t *ret_o
 /* vaddr of a file offset in a loaded segment (any); -ENOENT outside. */
 int image_vaddr_of_offset(const struct image *image, uint64_t offset, uint64_t *ret_vaddr);
 
-/* Symbol tables (.symtab, .dynsym), default version first. -ENOENT if there is none of that name. */
+/*
+ * Symbol tables (.symtab, .dynsym); of several symbols with one name the default version, then
+ * global before local. -ENOENT if there is none of that name.
+ */
 int image_symbol(const struct image *image, const char *name, struct image_symbol *ret);
 /* Calls visit for each defined symbol until it returns non-zero, and returns that. */
 int image_symbols_visit(const struct image *image,
 			int (*visit)(const struct image_symbol *symbol, void *context),
 			void *context);
 
-/* Section by name: -ENOENT when there is none. */
+/* PT_LOAD segments in ascending order of vaddr. */
+size_t image_segments(const struct image *image, const struct image_segment **ret);
+
+/* The template of thread-local storage (PT_TLS), -ENOENT when there is none; *ret_align in bytes. */
+int image_thread_local(const struct image *image, struct image_range *ret, uint64_t *ret_align);
+
+/* Loaded section by name: -ENOENT when there is none. */
 int image_section(const struct image *image, const char *name, struct image_range *ret);
 
 /*
@@ -80,8 +101,10 @@ size_t image_function_ranges(const struct image *image, const struct image_range
 
 /*
  * What the pointer-sized slot at this vaddr holds after relocation against
- * this very image (GLOB_DAT, RELATIVE, 64 and RELR of defined symbols), as a
- * vaddr. -ENOENT: not a slot, or bound to another image.
+ * this very image (GLOB_DAT, JUMP_SLOT, RELATIVE, 64 and RELR, of defined
+ * symbols), as a vaddr.  In an executable at a fixed address, slots without a
+ * relocation hold what the file says.  -ENOENT: not a slot, or bound to
+ * another image.
  */
 int image_slot_target(const struct image *image, uint64_t slot_vaddr, uint64_t *ret_vaddr);
 
