@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: MIT OR GPL-2.0
+"""Instances of a dataclass; where they have a dict, its values are made in the generated __init__."""
+
+import dataclasses
+
+import zoo
+
+ZOO = {"verdict": "leak", "function": "leak", "match": "stack"}
+
+
+@dataclasses.dataclass
+class Order:
+    number: int
+    customer: str
+    lines: list
+
+
+def leak(n):
+    zoo.KEEP[n] = Order(n % 100, "customer", [None])  # LEAK
+
+
+def churn(n):
+    order = Order(n % 100, "customer", [None])
+    order.number = n % 50
+
+
+zoo.main(globals())

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: MIT OR GPL-2.0
+"""The last 200 events, in a deque with a maximal length."""
+
+import collections
+
+import zoo
+
+ZOO = {"verdict": "stable"}
+
+EVENTS = collections.deque(maxlen=200)
+
+
+def leak(n):
+    EVENTS.append({"event": "event %d" % n, "at": n * 0.5})
+
+
+def churn(n):
+    event = {"event": "event %d" % n, "at": n * 0.5}
+    event.clear()
+
+
+zoo.main(globals())
