@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* Inside of decode.h: what its files share. */
+#ifndef PYLEAKD_PROBES_DECODE_PRIVATE_H
+#define PYLEAKD_PROBES_DECODE_PRIVATE_H
+
+#include <Zydis/Zydis.h>
+
+#include "probes/decode.h"
+
+struct code_range {
+	uint64_t start, end; /* vaddr */
+	const uint8_t *data; /* the image's */
+	uint64_t *begins; /* a bit a byte: an instruction begins here */
+	uint32_t *rank; /* a word of begins: instructions before it, of all ranges */
+};
+
+struct code {
+	uint64_t base; /* lowest address */
+	struct code_range *ranges; /* ascending, not overlapping */
+	size_t n_ranges;
+	struct code_instruction *instructions;
+	size_t n_instructions, capacity;
+	size_t n_undecodable;
+
+	ZydisDecoder decoder; /* of operands */
+	struct code_operation *operations; /* in the order in which they were asked for */
+	size_t n_operations, operations_capacity;
+
+	/* Branches by their target, chained; 1 + index, 0 ends. Made when first asked for. */
+	uint32_t *branch_first, *branch_next;
+};
+
+#endif
