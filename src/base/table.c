@@ -3,158 +3,158 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/hash.h"
 
-#define SLOTS_FIRST 64
+#define FIRST_CELLS 16
 
-struct slot {
-	uint64_t key, value;
-	bool used;
-};
-
-struct table {
-	struct slot *slots;
-	size_t n_slots; /* a power of two, or 0 */
-	size_t n_entries, max_entries;
-};
-
-int table_new(size_t max_entries, struct table **ret)
+void table_done(struct table *table)
 {
-	struct table *table = calloc(1, sizeof(*table));
+	free(table->cells);
+	free(table->taken);
+	*table = (struct table){ .max = table->max };
+}
 
-	if (!table)
+static size_t home_of(const struct table *table, uint64_t key)
+{
+	return hash_u64(key) & (table->n_cells - 1);
+}
+
+static size_t after(const struct table *table, size_t cell)
+{
+	return (cell + 1) & (table->n_cells - 1);
+}
+
+/* The key's cell, or the empty one where it belongs; there is always an empty one. */
+static size_t find_cell(const struct table *table, uint64_t key)
+{
+	size_t cell = home_of(table, key);
+
+	while (table->taken[cell] && table->cells[cell].key != key)
+		cell = after(table, cell);
+	return cell;
+}
+
+uint64_t *table_find(const struct table *table, uint64_t key)
+{
+	size_t cell;
+
+	if (table->n == 0)
+		return NULL;
+	cell = find_cell(table, key);
+	return table->taken[cell] ? &table->cells[cell].value : NULL;
+}
+
+static void place(struct table *table, uint64_t key, uint64_t value)
+{
+	size_t cell = find_cell(table, key);
+
+	table->cells[cell] = (struct table_cell){ key, value };
+	table->taken[cell] = 1;
+}
+
+static int grow(struct table *table)
+{
+	struct table larger = { .n_cells = table->n_cells ? table->n_cells * 2 : FIRST_CELLS,
+				.n = table->n,
+				.max = table->max };
+	struct table_cell *cell;
+	size_t iterator = 0;
+
+	if (larger.n_cells > SIZE_MAX / sizeof(*larger.cells))
 		return -ENOMEM;
-	table->max_entries = max_entries;
-	*ret = table;
-	return 0;
-}
-
-void table_free(struct table *table)
-{
-	if (!table)
-		return;
-	free(table->slots);
-	free(table);
-}
-
-/* The slot that holds the key, or the free one where it would go. n_slots > 0. */
-static size_t find_slot(const struct table *table, uint64_t key)
-{
-	size_t mask = table->n_slots - 1;
-	size_t at = hash_u64(key) & mask;
-
-	while (table->slots[at].used && table->slots[at].key != key)
-		at = (at + 1) & mask;
-	return at;
-}
-
-static int table_grow(struct table *table)
-{
-	struct table grown = *table;
-
-	grown.n_slots = table->n_slots ? table->n_slots * 2 : SLOTS_FIRST;
-	grown.slots = calloc(grown.n_slots, sizeof(*grown.slots));
-	if (!grown.slots)
+	larger.cells = malloc(larger.n_cells * sizeof(*larger.cells));
+	larger.taken = calloc(larger.n_cells, 1);
+	if (!larger.cells || !larger.taken) {
+		table_done(&larger);
 		return -ENOMEM;
-	for (size_t i = 0; i < table->n_slots; i++)
-		if (table->slots[i].used)
-			grown.slots[find_slot(&grown, table->slots[i].key)] = table->slots[i];
-	free(table->slots);
-	*table = grown;
+	}
+	while (table_next(table, &iterator, &cell))
+		place(&larger, cell->key, cell->value);
+	table_done(table);
+	*table = larger;
 	return 0;
 }
 
 int table_put(struct table *table, uint64_t key, uint64_t value)
 {
-	size_t at;
+	uint64_t *present = table_find(table, key);
 	int r;
 
-	if (table->n_slots) {
-		at = find_slot(table, key);
-		if (table->slots[at].used) {
-			table->slots[at].value = value;
-			return 0;
-		}
+	if (present) {
+		*present = value;
+		return 0;
 	}
-	if (table->n_entries >= table->max_entries)
+	if (table->n >= table->max)
 		return -ENOSPC;
-	if ((table->n_entries + 1) * 4 > table->n_slots * 3) {
-		r = table_grow(table);
+	if (table->n + 1 > table->n_cells - table->n_cells / 8) {
+		r = grow(table);
 		if (r < 0)
 			return r;
 	}
-	table->slots[find_slot(table, key)] = (struct slot){ key, value, true };
-	table->n_entries++;
-	return 0;
+	place(table, key, value);
+	table->n++;
+	return 1;
 }
 
-int table_get(const struct table *table, uint64_t key, uint64_t *ret)
+/*
+ * Closes the gap: an entry further on moves into it unless its home lies
+ * cyclically behind the gap (Knuth, TAOCP 6.4, algorithm R).
+ */
+static void close_gap(struct table *table, size_t gap)
 {
-	size_t at;
+	size_t mask = table->n_cells - 1;
 
-	if (!table->n_slots)
-		return -ENOENT;
-	at = find_slot(table, key);
-	if (!table->slots[at].used)
-		return -ENOENT;
-	if (ret)
-		*ret = table->slots[at].value;
-	return 0;
-}
+	for (size_t cell = after(table, gap); table->taken[cell]; cell = after(table, cell)) {
+		size_t home = home_of(table, table->cells[cell].key);
 
-bool table_has(const struct table *table, uint64_t key)
-{
-	return table_get(table, key, NULL) == 0;
-}
-
-/* Moves up what follows a hole, as far as each entry's home allows. */
-static void close_hole(struct table *table, size_t hole)
-{
-	size_t mask = table->n_slots - 1;
-
-	for (size_t at = (hole + 1) & mask; table->slots[at].used; at = (at + 1) & mask) {
-		size_t home = hash_u64(table->slots[at].key) & mask;
-
-		if (((at - home) & mask) < ((at - hole) & mask))
-			continue;
-		table->slots[hole] = table->slots[at];
-		hole = at;
+		if (((cell - home) & mask) >= ((cell - gap) & mask)) {
+			table->cells[gap] = table->cells[cell];
+			gap = cell;
+		}
 	}
-	table->slots[hole].used = false;
+	table->taken[gap] = 0;
 }
 
-bool table_remove(struct table *table, uint64_t key)
+bool table_remove(struct table *table, uint64_t key, uint64_t *ret_value)
 {
-	size_t at;
+	size_t cell;
 
-	if (!table->n_slots)
+	if (table->n == 0)
 		return false;
-	at = find_slot(table, key);
-	if (!table->slots[at].used)
+	cell = find_cell(table, key);
+	if (!table->taken[cell])
 		return false;
-	close_hole(table, at);
-	table->n_entries--;
+	if (ret_value)
+		*ret_value = table->cells[cell].value;
+	close_gap(table, cell);
+	table->n--;
 	return true;
 }
 
-size_t table_size(const struct table *table)
+void table_clear(struct table *table)
 {
-	return table->n_entries;
+	if (table->taken)
+		memset(table->taken, 0, table->n_cells);
+	table->n = 0;
 }
 
-int table_visit(const struct table *table,
-		int (*visit)(uint64_t key, uint64_t value, void *context), void *context)
+bool table_next(const struct table *table, size_t *iterator, struct table_cell **ret)
 {
-	int r;
+	while (*iterator < table->n_cells) {
+		size_t cell = (*iterator)++;
 
-	for (size_t i = 0; i < table->n_slots; i++) {
-		if (!table->slots[i].used)
-			continue;
-		r = visit(table->slots[i].key, table->slots[i].value, context);
-		if (r != 0)
-			return r;
+		if (table->taken[cell]) {
+			*ret = &table->cells[cell];
+			return true;
+		}
 	}
-	return 0;
+	return false;
+}
+
+size_t table_memory_bytes(const struct table *table)
+{
+	return table->n_cells * (sizeof(*table->cells) + sizeof(*table->taken));
 }

@@ -40,6 +40,17 @@ static int read_at(int fd, uint8_t *buffer, uint64_t size, uint64_t offset,
 	return 0;
 }
 
+/*
+ * Page faults are most of the cost of the copy: have them taken at once.
+ * Only advice: MADV_POPULATE_WRITE came with 5.14, and huge pages may be off.
+ */
+static void populate(uint8_t *start, uint64_t size)
+{
+	uint8_t *first_page = start - (uintptr_t)start % PAGE;
+
+	madvise(first_page, size + (uint64_t)(start - first_page), MADV_POPULATE_WRITE);
+}
+
 /* Reads the pages [first, end), none of which was read before. */
 static int read_pages(struct image *image, uint64_t first, uint64_t end,
 		      struct fault *reterr_fault)
@@ -53,6 +64,7 @@ static int read_pages(struct image *image, uint64_t first, uint64_t end,
 	if (size > IMAGE_READ_MAX - image->read_bytes)
 		return fault_set(reterr_fault, IMAGE_NOT_EXECUTABLE, REASON_TOO_LARGE, offset,
 				 "file");
+	populate((uint8_t *)image->mapping + offset, size);
 	r = read_at(image->fd, (uint8_t *)image->mapping + offset, size, offset, reterr_fault);
 	if (r < 0)
 		return r;
