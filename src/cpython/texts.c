@@ -13,42 +13,32 @@
 #define TEXT_COLLISIONS_MAX 8
 
 struct texts {
-	struct table *by_hash; /* hash (+ collisions) → the text's address; owns the texts */
+	struct table by_hash; /* hash (+ collisions) → the text's address; owns the texts */
 	size_t bytes, max_bytes;
 };
 
-DEFINE_CLEANUP(struct texts *, texts_free)
-
 int texts_new(size_t max_texts, size_t max_bytes, struct texts **ret)
 {
-	CLEANUP(texts_free) struct texts *texts = calloc(1, sizeof(*texts));
-	int error;
+	struct texts *texts = calloc(1, sizeof(*texts));
 
 	if (!texts)
 		return -ENOMEM;
 	texts->max_bytes = max_bytes;
-	error = table_new(max_texts, &texts->by_hash);
-	if (error < 0)
-		return error;
-	*ret = TAKE_PTR(texts);
-	return 0;
-}
-
-static int text_free(uint64_t key, uint64_t text, void *context)
-{
-	(void)key;
-	(void)context;
-	free((char *)(uintptr_t)text);
+	texts->by_hash = table_init(max_texts);
+	*ret = texts;
 	return 0;
 }
 
 void texts_free(struct texts *texts)
 {
+	struct table_cell *cell;
+	size_t iterator = 0;
+
 	if (!texts)
 		return;
-	if (texts->by_hash)
-		table_visit(texts->by_hash, text_free, NULL);
-	table_free(texts->by_hash);
+	while (table_next(&texts->by_hash, &iterator, &cell))
+		free((char *)(uintptr_t)cell->value);
+	table_done(&texts->by_hash);
 	free(texts);
 }
 
@@ -64,7 +54,7 @@ static int texts_add(struct texts *texts, uint64_t key, const char *text, const 
 	if (!copy)
 		return -ENOMEM;
 	memcpy(copy, text, size);
-	error = table_put(texts->by_hash, key, (uintptr_t)copy);
+	error = table_put(&texts->by_hash, key, (uintptr_t)copy);
 	if (error < 0)
 		return error;
 	texts->bytes += size;
@@ -74,13 +64,15 @@ static int texts_add(struct texts *texts, uint64_t key, const char *text, const 
 
 int texts_keep(struct texts *texts, const char *text, const char **ret)
 {
-	uint64_t key = hash_string(text), known;
+	uint64_t key = hash_string(text);
 
 	for (uint64_t i = 0; i < TEXT_COLLISIONS_MAX; i++) {
-		if (table_get(texts->by_hash, key + i, &known) < 0)
+		const uint64_t *known = table_find(&texts->by_hash, key + i);
+
+		if (!known)
 			return texts_add(texts, key + i, text, ret);
-		if (strcmp((const char *)(uintptr_t)known, text) == 0) {
-			*ret = (const char *)(uintptr_t)known;
+		if (strcmp((const char *)(uintptr_t)*known, text) == 0) {
+			*ret = (const char *)(uintptr_t)*known;
 			return 0;
 		}
 	}

@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
+#include "cpython/refcount.h"
 
 #define UNICODE_HEAD_MAX 64 /* sizeof(PyASCIIObject): 48 up to 3.11, 40 since */
 #define UNICODE_MAX_CODE_POINT 0x10ffffu
@@ -18,16 +19,18 @@
 static int unicode_parse(const struct layout *layout, struct bytes head, struct unicode *ret)
 {
 	struct unicode found = { 0 };
+	uint64_t refcount;
 	uint32_t state;
 
-	if (!bytes_read(head, layout->object_type, &found.type, sizeof(found.type)) ||
+	if (!bytes_read(head, layout->object_refcount, &refcount, sizeof(refcount)) ||
+	    !bytes_read(head, layout->object_type, &found.type, sizeof(found.type)) ||
 	    !bytes_read(head, layout->unicode_length, &found.length, sizeof(found.length)) ||
 	    !bytes_read(head, layout->unicode_state, &state, sizeof(state)))
 		return -EBADMSG;
 	found.kind = state >> layout->unicode_kind_shift & 7;
 	found.compact = state >> layout->unicode_compact_shift & 1;
 	found.ascii = state >> layout->unicode_ascii_shift & 1;
-	if (found.length > UNICODE_LENGTH_MAX)
+	if (found.length > UNICODE_LENGTH_MAX || !refcount_is_alive(layout->minor, refcount))
 		return -EBADMSG;
 	if (found.kind != 1 && (found.ascii || (found.kind != 2 && found.kind != 4)))
 		return -EBADMSG;

@@ -23,8 +23,8 @@ struct unicode {
 };
 
 /*
- * -EBADMSG MALFORMED: not a string, or one that never became "ready" (up to
- * 3.11; names always are).
+ * -EBADMSG MALFORMED: not a string, a dead one, or one that never became "ready"
+ * (up to 3.11; names always are).
  */
 int unicode_look(struct memory *memory, const struct layout *layout, uint64_t address,
 		 struct unicode *ret, struct fault *reterr_fault);

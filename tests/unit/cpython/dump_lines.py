@@ -3,7 +3,7 @@
 
 First line: the name of its line table's format.  Then a line for each code
 object: first line, table in hexadecimal ("-" when empty), and the line of each
-two-byte code unit, 0 where there is none.
+two-byte code unit, 0 where there is none.  Last line: "end".
 """
 import dis
 import importlib.util
@@ -55,6 +55,7 @@ def main():
         for code in code_objects(module):
             table = code.co_lnotab if minor < 10 else code.co_linetable
             print(code.co_firstlineno, table.hex() or "-", *lines_of(code))
+    print("end")
 
 
 main()
