@@ -17,6 +17,25 @@ void table_done(struct table *table)
 	*table = (struct table){ .max = table->max };
 }
 
+int table_new(size_t max, struct table **ret)
+{
+	struct table *table = malloc(sizeof(*table));
+
+	if (!table)
+		return -ENOMEM;
+	*table = table_init(max);
+	*ret = table;
+	return 0;
+}
+
+void table_free(struct table *table)
+{
+	if (!table)
+		return;
+	table_done(table);
+	free(table);
+}
+
 static size_t home_of(const struct table *table, uint64_t key)
 {
 	return hash_u64(key) & (table->n_cells - 1);
@@ -45,6 +64,22 @@ uint64_t *table_find(const struct table *table, uint64_t key)
 		return NULL;
 	cell = find_cell(table, key);
 	return table->taken[cell] ? &table->cells[cell].value : NULL;
+}
+
+int table_get(const struct table *table, uint64_t key, uint64_t *ret)
+{
+	const uint64_t *value = table_find(table, key);
+
+	if (!value)
+		return -ENOENT;
+	if (ret)
+		*ret = *value;
+	return 0;
+}
+
+bool table_has(const struct table *table, uint64_t key)
+{
+	return table_find(table, key) != NULL;
 }
 
 static void place(struct table *table, uint64_t key, uint64_t value)
@@ -96,7 +131,7 @@ int table_put(struct table *table, uint64_t key, uint64_t value)
 	}
 	place(table, key, value);
 	table->n++;
-	return 1;
+	return 0;
 }
 
 /*

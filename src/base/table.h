@@ -37,12 +37,20 @@ static inline struct table table_init(size_t max)
 
 void table_done(struct table *table);
 
+/* The same on the heap. */
+int table_new(size_t max, struct table **ret);
+void table_free(struct table *table);
+
 /* The value's place, valid until the next put or remove; NULL: not there. */
 uint64_t *table_find(const struct table *table, uint64_t key);
 
+/* ret may be NULL. */
+int table_get(const struct table *table, uint64_t key, uint64_t *ret); /* 0 or -ENOENT */
+bool table_has(const struct table *table, uint64_t key);
+
 /*
- * Sets key to value, replacing what was there. 1: it is new; 0: it replaced;
- * -ENOSPC: it is new and the table holds its maximum; -ENOMEM.
+ * Sets key to value, replacing what was there.  -ENOSPC: it is new and the
+ * table holds its maximum; -ENOMEM.
  */
 int table_put(struct table *table, uint64_t key, uint64_t value);
 
@@ -57,6 +65,11 @@ void table_clear(struct table *table);
  * table must not change meanwhile, but values may.
  */
 bool table_next(const struct table *table, size_t *iterator, struct table_cell **ret);
+
+static inline size_t table_size(const struct table *table)
+{
+	return table->n;
+}
 
 /* Bytes that it holds. */
 size_t table_memory_bytes(const struct table *table);
