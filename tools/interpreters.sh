@@ -12,9 +12,7 @@ set -u -o pipefail
 cd "$(dirname "$0")/.." || exit 1
 . tools/archive.sh
 
-BUILD=${BUILD:-build}
-ROOTS=$PWD/build/interpreters
-[ "${BUILD#/}" = "$BUILD" ] || ROOTS=$BUILD/interpreters
+ROOTS=${INTERPRETERS:-$PWD/build/interpreters}
 
 # name, suite, version
 TABLE='debian-3.9 bullseye 3.9

@@ -1,0 +1,361 @@
+# SPDX-License-Identifier: MIT OR GPL-2.0
+"""What the system tests have in common: targets, sessions, and looking at a target from outside."""
+
+import ast
+import contextlib
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+ZOO = ROOT / "tests" / "zoo"
+TARGETS = Path(__file__).resolve().parent / "targets"
+PYLEAKD = Path(os.environ.get("PYLEAKD", ROOT / "build" / "pyleakd")).resolve()
+
+# Every process that a test starts carries this; the end of the session looks for it.
+MARK = "PYLEAKD_TEST_SESSION"
+MARK_VALUE = uuid.uuid4().hex
+STARTED_PIDS = set()
+
+
+def environment(**more):
+    result = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    result.update({MARK: MARK_VALUE, **more})
+    return result
+
+
+def start(command, **options):
+    options.setdefault("env", environment())
+    process = subprocess.Popen([str(word) for word in command], **options)
+    STARTED_PIDS.add(process.pid)
+    return process
+
+
+def stop(process):
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream:
+            stream.close()
+
+
+# --- interpreters -------------------------------------------------------------------------------
+
+class Interpreter:
+    """One interpreter at hand: its command, the root of its files, the ELF file with CPython."""
+
+    def __init__(self, line):
+        name, command, root, elf = line.split("\t")
+        self.name = name
+        self.command = command.split()
+        self.root = Path(root)
+        self.elf = Path(elf)
+        self.minor = int(re.search(r"3\.(\d+)", name).group(1))
+
+    def __repr__(self):
+        return self.name
+
+    def place(self, directory):
+        """Makes a directory of programs visible to the interpreter; its path as that sees it."""
+        if self.root == Path("/"):
+            return Path(directory)
+        inside = Path("/srv") / Path(directory).name
+        shutil.copytree(directory, self.root / inside.relative_to("/"), dirs_exist_ok=True)
+        return inside
+
+
+def interpreters():
+    if not hasattr(interpreters, "known"):
+        output = subprocess.run([ROOT / "tools" / "interpreters.sh", "list"],
+                                capture_output=True, text=True, check=True).stdout
+        interpreters.known = [Interpreter(line) for line in output.splitlines()]
+    return interpreters.known
+
+
+def interpreter(name):
+    for candidate in interpreters():
+        if candidate.name == name:
+            return candidate
+    return None
+
+
+# --- programs of the zoo, and targets -------------------------------------------------------------
+
+class Program:
+    """A program that speaks JSON lines; `with Program(...) as program` ends it in any case."""
+
+    def __init__(self, python, directory, name, *arguments, **options):
+        inside = python.place(directory)
+        self.lines = []
+        self.buffer = b""
+        self.process = start([*python.command, inside / name, *arguments],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options)
+        self.pid = self.process.pid
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        stop(self.process)
+
+    def read(self, timeout):
+        """Takes what the program has said so far; waits for something. False at its end."""
+        ready, _, _ = select.select([self.process.stdout], [], [], timeout)
+        if not ready:
+            return True
+        text = os.read(self.process.stdout.fileno(), 1 << 16)
+        *whole, self.buffer = (self.buffer + text).split(b"\n")
+        self.lines += [json.loads(line) for line in whole if line]
+        return bool(text)
+
+    def expect(self, key, timeout=20, after=0):
+        """The first record from number `after` on that has this key."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            for line in self.lines[after:]:
+                if key in line:
+                    return line
+            if not self.read(0.1) and not any(key in line for line in self.lines[after:]):
+                break
+        raise AssertionError(f"the target did not say {key!r}: {self.lines[-3:]}")
+
+    def say(self, text):
+        self.process.stdin.write(text.encode() + b"\n")
+        self.process.stdin.flush()
+
+    def finish(self):
+        """Ends the program's input and takes its last words."""
+        self.process.stdin.close()
+        while self.read(5):
+            pass
+        self.process.wait(timeout=20)
+
+
+# --- pyleakd ------------------------------------------------------------------------------------
+
+def pyleakd(*arguments, timeout=60, **options):
+    """Runs pyleakd to its end."""
+    process = start([PYLEAKD, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE, text=True, **options)
+    try:
+        stdout, stderr = process.communicate(timeout=timeout)
+    finally:
+        stop(process)
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+@contextlib.contextmanager
+def session(*arguments, **options):
+    """pyleakd in the background; killed at the latest when the block ends."""
+    options.setdefault("stdout", subprocess.PIPE)
+    options.setdefault("stderr", subprocess.PIPE)
+    process = start([PYLEAKD, *arguments], stdin=subprocess.DEVNULL, text=True, **options)
+    try:
+        yield process
+    finally:
+        stop(process)
+
+
+def report_of(result):
+    """The JSON report, or a failure that shows what pyleakd said."""
+    assert result.returncode in (0, 3), f"exit {result.returncode}: {result.stderr[-2000:]}"
+    return json.loads(result.stdout)
+
+
+# --- the target from outside ----------------------------------------------------------------------
+
+class Mapping:
+    def __init__(self, line):
+        fields = line.split(None, 5)
+        self.start, self.end = (int(word, 16) for word in fields[0].split("-"))
+        self.protection = fields[1]
+        self.offset = int(fields[2], 16)
+        self.path = fields[5].strip() if len(fields) > 5 else ""
+
+
+def mappings(pid):
+    return [Mapping(line) for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
+
+
+def private_text_kb(pid):
+    """Kibibytes of executable file mappings that are no longer the file's own pages."""
+    total, executable = 0, False
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        if re.match(r"^[0-9a-f]+-[0-9a-f]+ ", line):
+            mapping = Mapping(line)
+            executable = "x" in mapping.protection and mapping.path.startswith("/")
+        elif executable and line.startswith("Anonymous:"):
+            total += int(line.split()[1])
+    return total
+
+
+def wait_attached(pid, before_kb, timeout=20):
+    """Waits until breakpoints are in the target's text and no more are coming.
+
+    A breakpoint makes a private copy of its page: seen from the kernel's own books.
+    """
+    end = time.monotonic() + timeout
+    last, since = before_kb, time.monotonic()
+    while time.monotonic() < end:
+        now = private_text_kb(pid)
+        if now != last:
+            last, since = now, time.monotonic()
+        if last > before_kb and time.monotonic() - since > 0.5:
+            return
+        time.sleep(0.05)
+    raise AssertionError("no breakpoint came into the target's text")
+
+
+def text_differences(pid):
+    """Places in the target's executable file mappings that differ from their files."""
+    different = []
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for mapping in mappings(pid):
+            if "x" not in mapping.protection or not mapping.path.startswith("/"):
+                continue
+            file = f"/proc/{pid}/map_files/{mapping.start:x}-{mapping.end:x}"
+            size = mapping.end - mapping.start
+            memory.seek(mapping.start)
+            with open(file, "rb") as image:
+                image.seek(mapping.offset)
+                expected = image.read(size)
+            found = memory.read(size)[:len(expected)]
+            if found != expected:
+                different += [f"{mapping.path}+{mapping.offset + i:#x}"
+                              for i in range(len(found)) if found[i] != expected[i]]
+    return different
+
+
+def has_uprobes_mapping(pid):
+    return any(mapping.path == "[uprobes]" for mapping in mappings(pid))
+
+
+def bpf_links():
+    """Ids of the uprobe_multi links that are there, with the process that each is for."""
+    tool = shutil.which("bpftool") or "/usr/sbin/bpftool"
+    output = subprocess.run([tool, "-j", "link", "list"], capture_output=True, text=True).stdout
+    links = json.loads(output) if output.strip() else []
+    return {link["id"]: link for link in links if isinstance(link, dict)}
+
+
+def cpu_seconds(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+# --- the zoo --------------------------------------------------------------------------------------
+
+def zoo_programs():
+    return sorted(path.stem for path in ZOO.glob("*.py") if path.stem != "zoo")
+
+
+def zoo_facts(name):
+    """ZOO of a program, read without running it, and the numbers of the lines marked LEAK."""
+    source = (ZOO / f"{name}.py").read_text()
+    facts = None
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and node.targets[0].id == "ZOO":
+            facts = ast.literal_eval(node.value)
+    lines = [number for number, line in enumerate(source.splitlines(), 1)
+             if line.rstrip().endswith("# LEAK")]
+    return facts, lines
+
+
+def function_expected(facts, minor):
+    if minor < 11 and "function_before_311" in facts:
+        return facts["function_before_311"]
+    return facts["function"]
+
+
+class ZooResult:
+    """One program of the zoo under pyleakd: the report, and the truth for its end."""
+
+    def __init__(self, name, python):
+        self.name, self.python = name, python
+        self.facts, self.lines = zoo_facts(name)
+        self.skip = None
+        self.report = None
+        self.truths = []
+
+    def run(self, seconds=12):
+        with tempfile.TemporaryDirectory() as directory:
+            output = Path(directory) / "report.json"
+            with Program(self.python, ZOO, f"{self.name}.py", "--wait",
+                         "--seconds", "120") as program:
+                while not program.lines:
+                    assert program.read(20), "the program ended at once"
+                if "skip" in program.lines[0]:
+                    self.skip = program.lines[0]["skip"]
+                    return self
+                self._observe(program, output, seconds)
+                program.finish()
+            self._tell_truth(program.lines)
+        return self
+
+    def _observe(self, program, output, seconds):
+        before_kb = private_text_kb(program.pid)
+        with session("--pid", program.pid, "--mode", "exact", "--duration", f"{seconds}s",
+                     "--interval", "1s", "--format", "json", "--output", output,
+                     stdout=subprocess.DEVNULL) as process:
+            wait_attached(program.pid, before_kb)
+            program.say("go")
+            end = time.monotonic() + seconds + 30
+            while process.poll() is None and time.monotonic() < end:
+                program.read(0.2)
+            assert process.poll() is not None, "pyleakd did not end"
+            stderr = process.stderr.read()
+            assert process.returncode == 0, f"exit {process.returncode}: {stderr[-2000:]}"
+        self.report = json.loads(output.read_text())
+
+    def _tell_truth(self, lines):
+        """The truth a moment before and after the session's end: what leaks, leaks on."""
+        at = self.report["session"]["started"] + self.report["session"]["duration_seconds"]
+        calls = [line for line in lines if "time" in line]
+        if not calls:
+            return
+        low = max((line["calls"] for line in calls if line["time"] < at - 0.15), default=1)
+        high = min((line["calls"] for line in calls if line["time"] > at + 0.15),
+                   default=calls[-1]["calls"])
+        inside = self.python.place(ZOO)
+        output = subprocess.run([*self.python.command, inside / f"{self.name}.py",
+                                 "--truth", f"{low},{(low + high) // 2},{high}"],
+                                capture_output=True, text=True, check=True,
+                                env=environment()).stdout
+        self.truths = [json.loads(line)["bytes"] for line in output.splitlines()]
+
+    def is_marked(self, frame):
+        return (os.path.basename(frame["file"]) == f"{self.name}.py"
+                and frame["line"] in self.lines)
+
+    def describe(self):
+        """The first sites, for the message of a failure."""
+        def place(site):
+            return " < ".join("%s %s:%s" % (frame["function"], os.path.basename(frame["file"]),
+                                            frame["line"]) for frame in site["stack"][:3])
+        return "; ".join("%s %d bytes, %s" % (site["verdict"], site["outstanding_bytes"],
+                                              place(site))
+                         for site in self.report["sites"][:4])
+
+
+def busy_rate(program, seconds=1.0):
+    """Units of work a CPU second of a target that reports work and CPU time."""
+    program.read(0)
+    after = len(program.lines)
+    first = program.expect("work", after=after)
+    time.sleep(seconds)
+    program.read(0)
+    last = next(line for line in reversed(program.lines) if "work" in line)
+    return (last["work"] - first["work"]) / max(last["cpu"] - first["cpu"], 1e-6)
+
+
+def interrupt(process):
+    process.send_signal(signal.SIGINT)

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: MIT OR GPL-2.0
+"""On every interpreter at hand, the mixed workload against the interpreter's own books."""
+
+import json
+import subprocess
+
+import pytest
+
+import support
+from support import Program, TARGETS, session
+
+pytestmark = pytest.mark.needs("pyleakd", "root", "btf", "uprobe-multi")
+
+ROUNDS = 600
+
+
+class Run:
+    def __init__(self, python):
+        with Program(python, TARGETS, "mixed.py") as target:
+            target.expect("ready", 60)
+            # What a first round imports, caches and interns is not the session's.
+            before = self.work(target, 50)
+            text_kb = support.private_text_kb(target.pid)
+            with session("--pid", target.pid, "--mode", "exact", "--interval", "1s",
+                         "--format", "json") as process:
+                support.wait_attached(target.pid, text_kb)
+                after = self.work(target, ROUNDS)
+                support.interrupt(process)
+                stdout, stderr = process.communicate(timeout=60)
+            assert process.returncode == 0, stderr
+            assert support.text_differences(target.pid) == []
+            assert not support.has_uprobes_mapping(target.pid)
+        self.report = json.loads(stdout)
+        sizes = set(before) | set(after)
+        self.blocks = sum(after.get(size, 0) - before.get(size, 0) for size in sizes)
+        self.bytes = sum(int(size) * (after.get(size, 0) - before.get(size, 0)) for size in sizes)
+
+    @staticmethod
+    def work(target, rounds):
+        after = len(target.lines)
+        target.say(f"work {rounds}")
+        return target.expect("done", 240, after)["classes"]
+
+
+@pytest.fixture(scope="module", params=support.interpreters(), ids=repr)
+def run(request):
+    return Run(request.param)
+
+
+def test_of_what_was_born_the_ledger_holds_nearly_all(run):
+    session = run.report["session"]
+    assert session["events_lost"] == 0, run.report.get("losses")
+    assert session["coverage_ratio"] >= 0.999, session
+
+
+def test_what_the_ledger_holds_is_alive(run):
+    books = run.report["session"].get("books")
+    if books is None:
+        pytest.skip("the report has no books")
+    assert books["held_live_blocks"] >= 0.999 * books["held_checked_blocks"], books
+
+
+def test_what_is_outstanding_is_what_the_pools_gained(run):
+    """Blocks from before the session that died in it are the difference, and they are few."""
+    assert run.blocks > 20000, "the workload kept too little"
+    outstanding = sum(site["outstanding_bytes"] for site in run.report["sites"]
+                      if site["domain"] in ("object", "mem"))
+    assert 0.98 * run.bytes <= outstanding <= 1.10 * run.bytes, (outstanding, run.bytes)
+
+
+def test_the_stacks_lead_into_the_workload(run):
+    """Of the bytes kept, nearly all have a line of the workload in their stack."""
+    sites = run.report["sites"]
+    total = sum(site["outstanding_bytes"] for site in sites if site["domain"] != "native")
+    ours = sum(site["outstanding_bytes"] for site in sites if site["domain"] != "native" and
+               any(frame["file"].endswith("mixed.py") for frame in site["stack"]))
+    assert ours >= 0.95 * total, (ours, total)
+
+
+@pytest.mark.needs("uwsgi")
+def test_python_inside_uwsgi_is_covered(tmp_path):
+    app = tmp_path / "app.py"
+    app.write_text("KEPT = []\n"
+                   "def application(environ, start_response):\n"
+                   "    KEPT.append([{'n': n} for n in range(50)])  # LEAK\n"
+                   "    start_response('200 OK', [])\n"
+                   "    return [b'kept']\n")
+    socket_path = tmp_path / "http.sock"
+    process = support.start(["uwsgi", "--plugin", "python3", "--http-socket", socket_path,
+                             "--wsgi-file", app, "--processes", "1", "--die-on-term",
+                             "--disable-logging"],
+                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        report = _uwsgi_session(process, socket_path)
+    finally:
+        support.stop(process)
+    assert report["target"]["python"].startswith("3.11")
+    assert report["session"]["events_lost"] == 0
+    assert report["session"]["coverage_ratio"] >= 0.999
+    top = report["sites"][0]
+    assert any(frame["file"].endswith("app.py") and frame["line"] == 3 for frame in top["stack"])
+    assert top["verdict"] == "leak"
+
+
+def _uwsgi_session(process, socket_path):
+    import socket
+    import time
+
+    def request():
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(socket_path))
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            while client.recv(4096):
+                pass
+
+    end = time.monotonic() + 15
+    while not socket_path.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    for _ in range(20):
+        request()
+    text_kb = support.private_text_kb(process.pid)
+    with session("--pid", process.pid, "--duration", "10s", "--interval", "1s",
+                 "--format", "json") as pyleakd:
+        support.wait_attached(process.pid, text_kb)
+        while pyleakd.poll() is None:
+            request()
+            time.sleep(0.02)
+        stdout, stderr = pyleakd.communicate(timeout=20)
+    assert pyleakd.returncode == 0, stderr
+    return json.loads(stdout)
