@@ -43,6 +43,14 @@ $(BUILD)/obj/%.o: src/%.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+## plandump: prints a probe plan ($(BUILD)/plandump MINOR FILE)
+.PHONY: plandump
+plandump: $(BUILD)/plandump
+
+$(BUILD)/plandump: tools/plandump.c $(foreach room,probes target base,$(BUILD)/lib/$(room).a)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS)
+
 # --- BPF --------------------------------------------------------------------------------------
 BPF_SOURCES := $(wildcard bpf/*.bpf.c)
 SKELETONS := $(patsubst bpf/%.bpf.c,$(BUILD)/gen/%.skel.h,$(BPF_SOURCES))

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * pymalloc's two fast paths, recognised by what they do to a pool's header
+ * (CPython 3.8-3.15, Objects/obmalloc.c, struct pool_header: ref.count at 0,
+ * freeblock at 8).  X is the pool.
+ *
+ *	allocate   v = [X+8]; z = [v]; [X+8] = z; 32 bits at X + 1; jump on z == 0
+ *	free       z = [X+8]; [Q] = z; [X+8] = P; 32 bits at X - 1; jump on z == 0
+ *
+ * The jump is where the probe goes: v, or P, is the block.  Compilers keep the
+ * count apart (a load, a subtraction and a store anywhere around), overwrite
+ * the block's register, let the jump have either sense, and in 3.8 change the
+ * count after it, on both arms.  The link is not always stored through the
+ * same expression as the block (PyObject_GC_Del frees op - 16 computed beyond
+ * a call), so Q is any address.
+ */
+#include <errno.h>
+
+#include "base/cleanup.h"
+#include "probes/match.h"
+#include "probes/walk.h"
+
+#define FREEBLOCK 8 /* offset in struct pool_header */
+#define BACK 12 /* instructions before the load of freeblock */
+
+static const struct walk_limits limits = {
+	.path_steps = 48,
+	.path_forks = 3,
+	.path_branches = 4,
+	.steps = 400,
+};
+
+DEFINE_CLEANUP(struct walk *, walk_free)
+
+/* Is there a store of exactly load4(pool) + delta to the pool's count? */
+static bool count_changed(struct walk *walk, const struct walk_path *path, expr pool, int delta)
+{
+	const expr count = symbols_load(walk->symbols, pool, 4);
+	const expr changed = symbols_sum32(walk->symbols, count, delta);
+
+	for (unsigned i = path->state.n_stores; i-- > 0;) {
+		const struct state_store *store = &path->state.stores[i];
+
+		if (store->address == pool && store->size_bytes == 4 && store->value == changed)
+			return true;
+	}
+	return false;
+}
+
+/* Is value stored anywhere but at address, in a frame or at a fixed place? */
+static bool stored_elsewhere(const struct walk *walk, const struct state *state, expr value,
+			     expr address)
+{
+	for (unsigned i = 0; i < state->n_stores; i++) {
+		const struct state_store *store = &state->stores[i];
+
+		if (store->value == value && store->size_bytes == 8 && store->address != address &&
+		    !expr_is_stack(walk->symbols, store->address) &&
+		    expr_kind(walk->symbols, store->address) != EXPR_CONSTANT)
+			return true;
+	}
+	return false;
+}
+
+static void add_match(struct matches *matches, const struct walk_pending *seen)
+{
+	matches_add(matches, &(struct match){
+				     .at = (uint32_t)seen->at,
+				     .kind = (uint8_t)seen->kind,
+				     .condition = WIRE_CONDITION_ALWAYS,
+				     .registers = seen->registers,
+				     .named = seen->named,
+				     .name = seen->name,
+				     .pool_named = seen->other_named,
+				     .pool = seen->other,
+			     });
+}
+
+static int delta_of(unsigned kind)
+{
+	return kind == SITE_ALLOC ? 1 : -1;
+}
+
+/* Notes the block's names at the jump; confirmed now, or by a count that is changed later. */
+static void seen_at_jump(struct walk *walk, struct walk_path *path, unsigned kind, expr block,
+			 expr freeblock, struct matches *matches)
+{
+	struct walk_pending seen = {
+		.at = path->index,
+		.kind = kind,
+		.key = symbols_sum(walk->symbols, freeblock, -FREEBLOCK),
+		.registers = state_registers_of(&path->state, block),
+	};
+
+	seen.named = state_name_of(walk->symbols, &path->state, block, &seen.name) == 0;
+	if (kind == SITE_FREE &&
+	    state_name_of(walk->symbols, &path->state, freeblock, &seen.other) == 0 &&
+	    !seen.other.memory)
+		seen.other_named = true;
+	if (count_changed(walk, path, seen.key, delta_of(kind)))
+		add_match(matches, &seen);
+	else if (path->n_pending < WALK_PENDING_MAX)
+		path->pending[path->n_pending++] = seen;
+}
+
+static void at_conditional(struct walk *walk, struct walk_path *path, void *context)
+{
+	const struct state *state = &path->state;
+	const uint8_t condition = code_at(walk->code, path->index)->condition;
+	struct matches *matches = context;
+	const expr z = state->flags_a;
+
+	if (state->flags != FLAGS_ZERO || state->flags_size_bytes != 8 ||
+	    (condition != CONDITION_EQUAL && condition != CONDITION_NOT_EQUAL) ||
+	    expr_kind(walk->symbols, z) != EXPR_LOAD)
+		return;
+	for (unsigned i = 0; i < state->n_stores; i++) {
+		const struct state_store *store = &state->stores[i];
+		const expr freeblock = store->address;
+		expr old;
+
+		if (store->size_bytes != 8 || expr_kind(walk->symbols, freeblock) != EXPR_SUM ||
+		    expr_value(walk->symbols, freeblock) != FREEBLOCK ||
+		    expr_is_stack(walk->symbols, freeblock) ||
+		    state_store_find(state, freeblock, 8) != store)
+			continue;
+		old = symbols_load(walk->symbols, freeblock, 8);
+		if (store->value == z && expr_a(walk->symbols, z) == old)
+			seen_at_jump(walk, path, SITE_ALLOC, old, freeblock, matches);
+		else if (z == old && store->value != z &&
+			 stored_elsewhere(walk, state, z, freeblock))
+			seen_at_jump(walk, path, SITE_FREE, store->value, freeblock, matches);
+	}
+}
+
+static void at_store(struct walk *walk, struct walk_path *path, void *context)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < path->n_pending; i++) {
+		struct walk_pending *pending = &path->pending[i];
+
+		if (count_changed(walk, path, pending->key, delta_of(pending->kind)))
+			add_match(context, pending);
+		else
+			path->pending[kept++] = *pending;
+	}
+	path->n_pending = kept;
+}
+
+/*
+ * Without symbols, the same paths: is freeblock stored and a count written on
+ * them?  Nine in ten loads of [r+8] are not followed by both.
+ */
+static bool worth_walking(const struct code *code, size_t start, size_t pivot)
+{
+	struct {
+		size_t index;
+		unsigned steps, branches;
+	} waiting[WALK_DEPTH_MAX], at = { start, 0, 0 };
+	const uint8_t wanted = HINT_STORE_8 | HINT_WRITE_0;
+	unsigned n_waiting = 0, steps = 0;
+	uint8_t seen = 0;
+	bool passed = false;
+
+	for (;;) {
+		while (at.index != CODE_NONE && at.steps++ < limits.path_steps) {
+			const struct code_instruction *instruction = code_at(code, at.index);
+			const size_t target = code_target(code, at.index);
+
+			steps++;
+			passed = passed || at.index == pivot;
+			seen |= instruction->hints & wanted;
+			if (seen == wanted)
+				return true;
+			switch (instruction->flow) {
+			case FLOW_JUMP:
+				at.index = target;
+				continue;
+			case FLOW_STOP:
+			case FLOW_JUMP_INDIRECT:
+				at.index = CODE_NONE;
+				continue;
+			case FLOW_CONDITIONAL:
+			case FLOW_CONDITIONAL_OTHER:
+				if (passed && target != CODE_NONE && n_waiting < WALK_DEPTH_MAX &&
+				    at.branches < limits.path_forks) {
+					waiting[n_waiting] = at;
+					waiting[n_waiting].branches++;
+					waiting[n_waiting++].index = target;
+				}
+				at.branches += passed;
+				if (at.branches > limits.path_branches)
+					at.steps = limits.path_steps;
+				break;
+			default:
+				break;
+			}
+			at.index = code_next(code, at.index);
+		}
+		if (n_waiting == 0 || steps > limits.steps)
+			return false;
+		at = waiting[--n_waiting];
+	}
+}
+
+int match_pymalloc(struct code *code, struct matches *matches)
+{
+	static const struct walk_visitor visitor = {
+		.conditional = at_conditional,
+		.stored = at_store,
+	};
+	CLEANUP(walk_free) struct walk *walk = NULL;
+	int error = walk_new(code, &walk);
+
+	if (error)
+		return error;
+	for (size_t i = 0; i < code_count(code); i++) {
+		size_t start;
+
+		if (!(code_at(code, i)->hints & HINT_LOAD_8))
+			continue;
+		start = walk_start_before(code, i, BACK);
+		if (!worth_walking(code, start, i))
+			continue;
+		error = walk_run(walk, start, i, &limits, &visitor, matches);
+		if (error || matches->error)
+			return error ? error : matches->error;
+	}
+	return 0;
+}
