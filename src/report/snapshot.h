@@ -77,6 +77,9 @@ struct snapshot {
 	const struct snapshot_type *heap_types;
 };
 
+/* Bounds that the builder (snapshot_build.h) holds snapshots to. */
+#define SNAPSHOT_FRAMES_MAX 129 /* a site's: WIRE_MAX_FRAMES, and one that says something */
+
 /* Whoever is written to: a file, a buffer, a socket. Returns 0 or -errno. */
 struct sink {
 	int (*write)(void *context, const void *bytes, size_t size);
@@ -86,7 +89,7 @@ struct sink {
 struct report_options {
 	size_t top; /* sites that the text shows */
 	bool colour;
-	unsigned columns; /* 100 */
+	unsigned columns; /* 0: 100; at least 60 are used */
 };
 
 int report_text(const struct snapshot *snapshot, const struct report_options *options,
