@@ -1,15 +1,25 @@
+# SPDX-License-Identifier: MIT OR GPL-2.0
 # pyleakd: `make help` lists what can be made.
 # BUILD may be set to build elsewhere; everything that is made lies below it.
 BUILD ?= build
 PREFIX ?= /usr/local
 DESTDIR ?=
-CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 CLANG ?= clang
-BPFTOOL ?= bpftool
+BPFTOOL ?= $(or $(shell command -v bpftool 2>/dev/null),/usr/sbin/bpftool)
+PYTHON ?= /usr/bin/python3
+PYTEST ?= $(PYTHON) -m pytest -p no:cacheprovider -rs
 SANITIZE ?=
+FUZZ_SECONDS ?= 60
+JOBS ?= $(shell nproc)
 VERSION := 0.1.0
 
 MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+export PYTHONDONTWRITEBYTECODE := 1
+
 ROOMS := service report judge ledger capture probes cpython target base
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
@@ -25,6 +35,7 @@ MAIN := $(BUILD)/obj/service/main.o
 ARCHIVES := $(foreach room,$(ROOMS),$(BUILD)/lib/$(room).a)
 
 ## all: the program, at $(BUILD)/pyleakd
+.DEFAULT_GOAL := all
 .PHONY: all
 all: $(BUILD)/pyleakd
 
@@ -43,17 +54,12 @@ $(BUILD)/obj/%.o: src/%.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-## plandump: prints a probe plan ($(BUILD)/plandump MINOR FILE)
-.PHONY: plandump
-plandump: $(BUILD)/plandump
-
-$(BUILD)/plandump: tools/plandump.c $(foreach room,probes target base,$(BUILD)/lib/$(room).a)
-	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS)
-
 # --- BPF --------------------------------------------------------------------------------------
 BPF_SOURCES := $(wildcard bpf/*.bpf.c)
 SKELETONS := $(patsubst bpf/%.bpf.c,$(BUILD)/gen/%.skel.h,$(BPF_SOURCES))
+BPF_OBJECTS := $(patsubst bpf/%.bpf.c,$(BUILD)/bpf/%.bpf.o,$(BPF_SOURCES))
+
+.SECONDARY: $(BPF_OBJECTS)
 
 $(BUILD)/gen/%.skel.h: $(BUILD)/bpf/%.bpf.o
 	@mkdir -p $(@D)
@@ -70,38 +76,179 @@ UNIT_SOURCES := $(sort $(wildcard tests/unit/*/test_*.c))
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT_SOURCES))
 unit_of = $(filter $(BUILD)/unit/$(1)/%,$(UNIT_TESTS))
 
+# All of them run, then it is said which failed; none at all is a failure too.
+define run_each
+	@failed=; \
+	for test in $(1); do $$test || failed="$$failed $$test"; done; \
+	test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }; \
+	test -n "$(strip $(1))" || { echo "no test to run" >&2; exit 1; }
+endef
+
 # A room's tests link that room and those below it.
 below = $(shell echo "$(ROOMS)" | tr ' ' '\n' | sed -n '/^$(1)$$/,$$p')
 define unit_rule
-$(call unit_of,$(1)): $(BUILD)/unit/$(1)/%: tests/unit/$(1)/%.c $(wildcard tests/unit/$(1)/*.h) $(foreach room,$(call below,$(1)),$(BUILD)/lib/$(room).a)
+$(call unit_of,$(1)): $(BUILD)/unit/$(1)/%: tests/unit/$(1)/%.c $(wildcard tests/unit/$(1)/*.h) $(foreach room,$(call below,$(1)),$(BUILD)/lib/$(room).a) | $(SKELETONS)
 	@mkdir -p $$(@D)
 	$$(CC) $$(ALL_CFLAGS) -Wno-missing-prototypes -Itests -MMD -MP -o $$@ $$< $(foreach room,$(call below,$(1)),$(BUILD)/lib/$(room).a) -lcmocka $$(LIBS)
 .PHONY: check-unit-$(1)
 check-unit-$(1): $(call unit_of,$(1))
-	@set -e; for test in $$^; do $$$$test; done
+	$$(call run_each,$$^)
 endef
 $(foreach room,$(ROOMS),$(eval $(call unit_rule,$(room))))
+
+.PHONY: unit-programs
+unit-programs: $(UNIT_TESTS)
 
 ## check-unit: the units, without root and kernel
 .PHONY: check-unit
 check-unit: $(UNIT_TESTS)
-	@set -e; for test in $^; do $$test; done
+	$(call run_each,$^)
 
--include $(shell find $(BUILD)/obj $(BUILD)/unit -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/unit $(BUILD)/fuzzer -name '*.d' 2>/dev/null)
+
+# --- benchmarks and tools in C: a program each ------------------------------------------------
+BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard bench/*.c)))
+TOOLS := $(patsubst tools/%.c,$(BUILD)/tools/%,$(sort $(wildcard tools/*.c)))
+
+$(BENCHES): $(BUILD)/bench/%: bench/%.c $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -o $@ $< $(ARCHIVES) $(LIBS)
+
+# What is in tools/ looks at files and processes: it needs the rooms from probes down.
+TOOL_ARCHIVES := $(foreach room,$(call below,probes),$(BUILD)/lib/$(room).a)
+$(TOOLS): $(BUILD)/tools/%: tools/%.c $(TOOL_ARCHIVES)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -o $@ $< $(TOOL_ARCHIVES) $(LIBS)
+
+.PHONY: tools
+tools: $(TOOLS)
+
+## bench: what a hit, an event and a session cost, side by side (as root)
+.PHONY: bench
+bench: all $(BENCHES)
+	bench/run.sh $(BUILD)
+
+# --- fuzzers: tests/fuzz/fuzz_NAME.c, seeds in tests/fuzz/seeds/NAME/ -------------------------
+# Built apart by clang, everything with its coverage and sanitizers: make in make, because the
+# rooms' objects are others.
+FUZZ_SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzzer/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+
+$(FUZZERS): $(BUILD)/fuzzer/%: tests/fuzz/%.c $(wildcard tests/fuzz/*.h) $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -Wno-missing-prototypes -Itests -MMD -MP -o $@ $< $(ARCHIVES) $(LIBS)
+
+.PHONY: fuzz-programs
+fuzz-programs: $(FUZZERS)
+
+## fuzz: each fuzzer for FUZZ_SECONDS (60)
+.PHONY: fuzz
+fuzz:
+	+$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/fuzz CC=$(CLANG) CFLAGS="-O1 -g" \
+		SANITIZE="$(FUZZ_SANITIZE) -fsanitize=fuzzer-no-link" fuzz-programs
+	tools/fuzz.sh $(BUILD)/fuzz $(FUZZ_SECONDS)
+
+.PHONY: fuzz-short
+fuzz-short:
+	+$(MAKE) --no-print-directory FUZZ_SECONDS=5 fuzz
+
+## asan: the program and the units under ASan and UBSan, in $(BUILD)/asan
+ASAN := BUILD=$(BUILD)/asan CFLAGS="-O1 -g" \
+	SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
+.PHONY: asan
+asan:
+	+$(MAKE) --no-print-directory -j$(JOBS) $(ASAN) all unit-programs
+	+$(MAKE) --no-print-directory -j1 $(ASAN) check-unit
+
+# --- tests on real processes, and on the tree -------------------------------------------------
+pytest_in = PYLEAKD=$(abspath $(BUILD)/pyleakd) BUILD=$(BUILD) $(PYTEST) $(1)
+
+.PHONY: check-golden
+check-golden: all
+	@if ls tests/golden/test_*.py > /dev/null 2>&1; then $(call pytest_in,-q tests/golden); \
+	else echo "no golden tests"; fi
+
+## check-system: real interpreters, real leaks, the real kernel (as root)
+.PHONY: check-system
+check-system: all
+	$(call pytest_in,-q tests/system)
+
+## lint: the rules of the house that a machine can check
+.PHONY: lint
+lint: $(ARCHIVES)
+	tools/lint.py --objects $(BUILD)/obj
+
+.PHONY: check-tools
+check-tools:
+	$(PYTEST) -q tools
+
+## check: everything: set-up, build, units, golden, lint, sanitizers, fuzzers shortly, system (as root)
+.PHONY: check
+check: deps
+	+$(MAKE) --no-print-directory -j$(JOBS) all unit-programs
+	+$(MAKE) --no-print-directory interpreters
+	+$(MAKE) --no-print-directory -k -j1 lint check-tools check-golden fuzz-short asan check-unit check-system
+
+## check-fast: what needs neither root nor the kernel nor the network
+.PHONY: check-fast
+check-fast:
+	+$(MAKE) --no-print-directory -j$(JOBS) all unit-programs
+	+$(MAKE) --no-print-directory -k -j1 lint check-tools check-golden check-unit
+
+## demo: a leaky service on the stock interpreter, and pyleakd beside it for half a minute (as root)
+.PHONY: demo
+demo: deps
+	+$(MAKE) --no-print-directory -j$(JOBS) all
+	@tools/demo.sh $(BUILD)/pyleakd
+
+## deps: installs what the build and the tests need, on Debian 12 (as root)
+.PHONY: deps
+deps:
+	@tools/deps.sh
+
+## interpreters: unpacks Debian's other Pythons below build/interpreters (as root)
+.PHONY: interpreters
+interpreters:
+	@tools/interpreters.sh fetch
+
+# --- for whoever works on it ------------------------------------------------------------------
+C_FILES := $(sort $(wildcard src/*/*.[ch] include/*/*.h bpf/*.[ch] bench/*.c tools/*.c \
+	tests/unit/*/*.[ch] tests/fuzz/*.[ch]))
+
+## format: clang-format over the tree
+.PHONY: format
+format:
+	clang-format -i $(C_FILES)
+
+.PHONY: format-check
+format-check:
+	clang-format --dry-run -Werror $(C_FILES)
+
+## tidy: clang-tidy over the rooms (not among the dependencies: install clang-tidy)
+.PHONY: tidy
+tidy: compdb
+	clang-tidy -p . --quiet $(filter src/%.c,$(C_FILES))
+
+## compdb: compile_commands.json, for editors and clang-tidy
+.PHONY: compdb
+compdb: $(SKELETONS)
+	@$(MAKE) --no-print-directory -Bn all unit-programs CC=$(CC) | tools/compdb.py > compile_commands.json
+
+## install: the program and its manual, below $(DESTDIR)$(PREFIX)
+.PHONY: install
+install: all
+	install -D -m 755 $(BUILD)/pyleakd $(DESTDIR)$(PREFIX)/bin/pyleakd
+	@for page in $(wildcard man/*.[1-8]); do \
+		install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; \
+	done
 
 ## help: this list
 .PHONY: help
 help:
-	@sed -n 's/^## //p' $(MAKEFILE_LIST) | sort
+	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST)) | sort | \
+		awk -F ': ' '{ name = $$1; sub(/^[^:]*: /, ""); printf "%-14s %s\n", name, $$0 }'
 
 ## clean: removes what was made
 .PHONY: clean
 clean:
-	rm -rf $(BUILD)
-
-# --- CPython's layouts ------------------------------------------------------------------------
-## layouts: regenerates src/cpython/*.inc from CPython's headers (downloads Debian's)
-.PHONY: layouts
-layouts:
-	tools/layouts/fetch-headers $(BUILD)/headers
-	tools/layouts/generate src/cpython $$(tools/layouts/find-headers $(BUILD)/headers)
+	rm -rf $(BUILD) compile_commands.json
