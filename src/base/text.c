@@ -217,3 +217,37 @@ const char *text_duration(char buffer[static TEXT_NUMBER_MAX], double seconds)
 	snprintf(buffer, TEXT_NUMBER_MAX, "%.0f %s", value, scales[scale].name);
 	return buffer;
 }
+
+/* The length of the valid, printable UTF-8 sequence at text; 0 where there is none. */
+static size_t printable_length(const unsigned char *text)
+{
+	static const uint32_t smallest[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	size_t length = text[0] < 0x80 ? 1 : text[0] < 0xc2 ? 0 : text[0] < 0xe0 ? 2 :
+			text[0] < 0xf0 ? 3 : text[0] < 0xf5 ? 4 : 0;
+	uint32_t point;
+
+	if (length < 2)
+		return length == 1 && text[0] >= 0x20 && text[0] != 0x7f;
+	point = text[0] & (0x7f >> length);
+	for (size_t i = 1; i < length; i++) {
+		if ((text[i] & 0xc0) != 0x80) /* the terminating NUL is none either */
+			return 0;
+		point = point << 6 | (text[i] & 0x3f);
+	}
+	if (point < smallest[length] || point > 0x10ffff || (point >= 0xd800 && point < 0xe000) ||
+	    point < 0xa0)
+		return 0;
+	return length;
+}
+
+void text_make_printable(char *text)
+{
+	while (*text) {
+		size_t length = printable_length((const unsigned char *)text);
+
+		if (length == 0)
+			*text++ = '?';
+		else
+			text += length;
+	}
+}

@@ -29,6 +29,12 @@ const char *text_count(char buffer[static TEXT_NUMBER_MAX], uint64_t count); /* 
 const char *text_duration(char buffer[static TEXT_NUMBER_MAX], double seconds); /* "5 min", "14 h" */
 
 /*
+ * Makes foreign text fit for a terminal and for JSON: control characters, and
+ * bytes that are no valid UTF-8 (RFC 3629), become "?".  In place.
+ */
+void text_make_printable(char *text);
+
+/*
  * Bounded steps through foreign text: a number at *at, which is moved behind
  * it.  False, and nothing moved, without a digit there or where the number
  * does not fit 64 bits.
