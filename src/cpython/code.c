@@ -57,8 +57,7 @@ int code_cache_new_in(struct memory *memory, const struct layout *layout, uint64
 	return 0;
 }
 
-int code_cache_new(const struct interpreter *interpreter, size_t max_codes,
-		   struct code_cache **ret)
+int code_cache_new(const struct interpreter *interpreter, size_t max_codes, struct code_cache **ret)
 {
 	struct interpreter_stack_roots roots = { 0 };
 
@@ -151,8 +150,7 @@ static int entry_load(struct code_cache *cache, uint64_t address,
 	int error = code_read(&cache->reader, fingerprint, &object, &fault);
 
 	if (error < 0)
-		return fault_set(reterr_fault, error, REASON_CODE_UNREADABLE, address,
-				 fault.field);
+		return fault_set(reterr_fault, error, REASON_CODE_UNREADABLE, address, fault.field);
 	error = entry_new(cache, fingerprint, &object, &entry);
 	if (error == 0)
 		error = entry_put(cache, address, entry);
@@ -169,7 +167,8 @@ static int entry_current(struct code_cache *cache, uint64_t address, struct code
 	struct code_entry *entry = entry_find(cache, address);
 	struct code_fingerprint fingerprint;
 	struct fault fault = { 0 };
-	int error = code_read_fingerprint(&cache->reader, address, &fingerprint, &fault);
+	int error = code_read_fingerprint(&cache->reader, address,
+					  entry ? &entry->fingerprint : NULL, &fingerprint, &fault);
 
 	if (error < 0) {
 		if (!entry || entry->forgotten)
@@ -217,12 +216,11 @@ static int line_of_entry(const struct layout *layout, const struct code_entry *e
 	if (layout->minor == 10)
 		return line_of_linetable310(entry->table, entry->table_bytes, first_line,
 					    byte_offset, ret);
-	return line_of_locations311(entry->table, entry->table_bytes, first_line, byte_offset,
-				    ret);
+	return line_of_locations311(entry->table, entry->table_bytes, first_line, byte_offset, ret);
 }
 
-static int entry_locate(const struct layout *layout, const struct code_entry *entry,
-			int64_t offset, struct code_location *ret)
+static int entry_locate(const struct layout *layout, const struct code_entry *entry, int64_t offset,
+			struct code_location *ret)
 {
 	struct code_location found = {
 		.function = entry->function,

@@ -16,7 +16,7 @@
 struct code_location {
 	const char *function; /* qualified where the version has it; owned by the cache */
 	const char *file;
-	uint32_t line; /* 0: this instruction has none */
+	uint32_t line;	     /* 0: this instruction has none */
 	uint32_t first_line; /* of the function */
 };
 
@@ -53,7 +53,8 @@ void code_cache_free(struct code_cache *cache);
  */
 int code_cache_resolve(struct code_cache *cache, uint64_t code_address, uint64_t position,
 		       struct code_location *ret, struct fault *reterr_fault);
-/* A code object at this address died: what is known of it is not used for later stacks. Returns whether it was known. */
+/* A code object at this address died: what is known of it is not used for later stacks. Returns
+ * whether it was known. */
 bool code_cache_forget(struct code_cache *cache, uint64_t address);
 
 /* Line of an instruction, by format; pure, for tests and fuzzers. 0: none. -EBADMSG: malformed. */

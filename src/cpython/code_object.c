@@ -32,7 +32,8 @@ void code_reader_done(struct code_reader *reader)
 	table_done(&reader->type_flags);
 }
 
-/* PyCode_Type calls itself so, and nothing else does: types of users have no tp_name in our text. */
+/* PyCode_Type calls itself so, and nothing else does: types of users have no tp_name in our text.
+ */
 static int type_is_code(struct code_reader *reader, uint64_t type, struct fault *reterr_fault)
 {
 	char text[sizeof(CODE_TYPE_NAME)];
@@ -58,8 +59,8 @@ static int type_is_code(struct code_reader *reader, uint64_t type, struct fault 
 }
 
 /* Whether an object's type has this flag: is it a str, a bytes? */
-static int type_expect(struct code_reader *reader, uint64_t type, uint64_t flag,
-		       const char *field, struct fault *reterr_fault)
+static int type_expect(struct code_reader *reader, uint64_t type, uint64_t flag, const char *field,
+		       struct fault *reterr_fault)
 {
 	const uint64_t *known = table_find(&reader->type_flags, type);
 	uint64_t flags = known ? *known : 0;
@@ -82,7 +83,8 @@ bool code_fingerprint_equal(const struct code_fingerprint *a, const struct code_
 {
 	return a->name == b->name && a->qualname == b->qualname && a->filename == b->filename &&
 	       a->table == b->table && a->code == b->code && a->code_units == b->code_units &&
-	       a->first_line == b->first_line;
+	       a->first_line == b->first_line && a->shown_length == b->shown_length &&
+	       a->shown_hash == b->shown_hash;
 }
 
 /* A word that this version may not have: 0 then. */
@@ -111,33 +113,82 @@ static int fingerprint_parse(const struct layout *layout, struct bytes head,
 	if (found.first_line > INT32_MAX ||
 	    found.code_units > CODE_TABLE_MAX_BYTES * (uint64_t)CODE_UNIT_BYTES)
 		return -EBADMSG;
+	found.shown = found.qualname ? found.qualname : found.name;
 	*ret = found;
 	return 0;
 }
 
-int code_read_fingerprint(struct code_reader *reader, uint64_t address,
-			  struct code_fingerprint *ret, struct fault *reterr_fault)
+/* PyASCIIObject.length, and .hash behind it. */
+struct name_witness {
+	uint64_t length, hash;
+};
+
+/* The bytes of a code object, and in the same call the witness of the name that it should have. */
+static int head_read(struct code_reader *reader, uint64_t address, struct bytes head,
+		     uint64_t expected_name, struct name_witness *ret_witness,
+		     struct fault *reterr_fault)
+{
+	uint64_t witness_address = expected_name + reader->layout->unicode_length;
+	struct memory_piece pieces[] = {
+		{ .address = address, .buffer = (void *)head.data, .size = head.size },
+		{ .address = witness_address, .buffer = ret_witness, .size = sizeof(*ret_witness) },
+	};
+
+	if (!expected_name)
+		return memory_read(reader->memory, address, (void *)head.data, head.size,
+				   reterr_fault);
+	memory_read_pieces(reader->memory, pieces, ARRAY_SIZE(pieces));
+	if (pieces[0].error < 0)
+		return fault_set(reterr_fault, pieces[0].error, REASON_READ_FAILED, address,
+				 "code");
+	if (pieces[1].error < 0)
+		*ret_witness = (struct name_witness){ 0 };
+	return 0;
+}
+
+static int code_expect(struct code_reader *reader, uint64_t address, struct bytes head,
+		       struct fault *reterr_fault)
 {
 	const struct layout *layout = reader->layout;
-	uint8_t head[CODE_HEAD_MAX];
-	struct bytes whole = { head, layout->code_basicsize };
 	uint64_t type, refcount;
-	int error;
 
-	if (layout->code_basicsize > sizeof(head))
-		return fault_set(reterr_fault, -EBADMSG, REASON_OUT_OF_BOUNDS, address, "code");
-	error = memory_read(reader->memory, address, head, layout->code_basicsize, reterr_fault);
-	if (error < 0)
-		return error;
-	if (!bytes_read(whole, layout->object_type, &type, sizeof(type)) ||
-	    !bytes_read(whole, layout->object_refcount, &refcount, sizeof(refcount)) ||
+	if (!bytes_read(head, layout->object_type, &type, sizeof(type)) ||
+	    !bytes_read(head, layout->object_refcount, &refcount, sizeof(refcount)) ||
 	    !refcount_is_alive(layout->minor, refcount))
 		return fault_set(reterr_fault, -EBADMSG, REASON_MALFORMED, address, "ob_refcnt");
-	error = type_is_code(reader, type, reterr_fault);
+	return type_is_code(reader, type, reterr_fault);
+}
+
+int code_read_fingerprint(struct code_reader *reader, uint64_t address,
+			  const struct code_fingerprint *expected, struct code_fingerprint *ret,
+			  struct fault *reterr_fault)
+{
+	uint8_t buffer[CODE_HEAD_MAX];
+	struct bytes head = { buffer, reader->layout->code_basicsize };
+	struct name_witness witness;
+	struct code_fingerprint found;
+	int error;
+
+	if (head.size > sizeof(buffer))
+		return fault_set(reterr_fault, -EBADMSG, REASON_OUT_OF_BOUNDS, address, "code");
+	error = head_read(reader, address, head, expected ? expected->shown : 0, &witness,
+			  reterr_fault);
 	if (error < 0)
 		return error;
-	if (fingerprint_parse(layout, whole, ret) < 0)
+	error = code_expect(reader, address, head, reterr_fault);
+	if (error < 0)
+		return error;
+	if (fingerprint_parse(reader->layout, head, &found) < 0)
 		return fault_set(reterr_fault, -EBADMSG, REASON_MALFORMED, address, "code");
+	if (!expected || expected->shown != found.shown) {
+		error = memory_read(reader->memory, found.shown + reader->layout->unicode_length,
+				    &witness, sizeof(witness), reterr_fault);
+		if (error < 0)
+			return error;
+	}
+	found.shown_length = witness.length;
+	found.shown_hash = witness.hash;
+	*ret = found;
 	return 0;
 }
 
@@ -230,8 +281,7 @@ int code_read(struct code_reader *reader, const struct code_fingerprint *fingerp
 	      struct code_object *ret, struct fault *reterr_fault)
 {
 	__attribute__((cleanup(code_object_done))) struct code_object found = { 0 };
-	uint64_t name = fingerprint->qualname ? fingerprint->qualname : fingerprint->name;
-	int error = name_read(reader, name, "co_name", &found.function, reterr_fault);
+	int error = name_read(reader, fingerprint->shown, "co_name", &found.function, reterr_fault);
 
 	if (error < 0)
 		return error;

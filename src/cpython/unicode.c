@@ -55,8 +55,8 @@ int unicode_look(struct memory *memory, const struct layout *layout, uint64_t ad
 		return fault_set(reterr_fault, -EBADMSG, REASON_MALFORMED, address, "str");
 	found.address = address;
 	if (found.compact) {
-		found.data = address + (found.ascii ? layout->unicode_ascii_data :
-						      layout->unicode_compact_data);
+		found.data = address + (found.ascii ? layout->unicode_ascii_data
+						    : layout->unicode_compact_data);
 	} else {
 		error = memory_read_u64(memory, address + layout->unicode_data, &found.data,
 					reterr_fault);
@@ -141,8 +141,7 @@ int unicode_text(struct memory *memory, const struct unicode *unicode, size_t ma
 			return error;
 	}
 	if (utf8_of(data, length, unicode->kind, text, max_bytes) < 0)
-		return fault_set(reterr_fault, -EBADMSG, REASON_MALFORMED, unicode->address,
-				 "str");
+		return fault_set(reterr_fault, -EBADMSG, REASON_MALFORMED, unicode->address, "str");
 	*ret = TAKE_PTR(text);
 	return 0;
 }

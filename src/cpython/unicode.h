@@ -15,10 +15,10 @@
 
 struct unicode {
 	uint64_t address;
-	uint64_t type; /* ob_type, for the caller to judge */
+	uint64_t type;	 /* ob_type, for the caller to judge */
 	uint64_t length; /* code points */
-	uint64_t data; /* address of the first one */
-	unsigned kind; /* bytes of each: 1, 2, 4 */
+	uint64_t data;	 /* address of the first one */
+	unsigned kind;	 /* bytes of each: 1, 2, 4 */
 	bool compact, ascii;
 };
 

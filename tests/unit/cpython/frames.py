@@ -42,8 +42,11 @@ def tell_all():
     serve()
 
 
-def named(name, file="made up"):
-    return compile("lambda: 0", file, "eval").replace(co_name=name, **(
+template = compile("lambda: 0", "made up", "eval")
+
+
+def named(name):
+    return template.replace(co_name=name, **(
         {"co_qualname": name} if sys.version_info >= (3, 11) else {}))
 
 

@@ -56,8 +56,7 @@ static void frame_read(const struct target *target, uint64_t frame, uint64_t *co
 	assert_int_equal(memory_read_u64(target->memory, frame + layout->frame_code, code, NULL),
 			 0);
 	assert_int_equal(
-		memory_read_u64(target->memory, frame + layout->frame_position, position, NULL),
-		0);
+		memory_read_u64(target->memory, frame + layout->frame_position, position, NULL), 0);
 	if (layout->minor >= 14)
 		*code &= ~7ull;
 }
@@ -159,9 +158,8 @@ static void assert_gone(struct target *target, uint64_t code)
 	struct code_location location = { .line = 4711 };
 	struct fault fault = { 0 };
 
-	assert_true(code_cache_resolve(target->cache, code,
-				       position_of_start(target->layout, code), &location,
-				       &fault) < 0);
+	assert_true(code_cache_resolve(target->cache, code, position_of_start(target->layout, code),
+				       &location, &fault) < 0);
 	assert_int_equal(fault.reason, REASON_CODE_UNREADABLE);
 	assert_int_equal(fault.where, code);
 	assert_int_equal(location.line, 4711);

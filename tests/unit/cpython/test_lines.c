@@ -18,13 +18,13 @@ static const struct line_format {
 	const char *name;
 	line_function *line_of;
 } line_formats[] = {
-	{"lnotab", line_of_lnotab},
-	{"linetable310", line_of_linetable310},
-	{"locations311", line_of_locations311},
+	{ "lnotab", line_of_lnotab },
+	{ "linetable310", line_of_linetable310 },
+	{ "locations311", line_of_locations311 },
 };
 
 #define UNTOUCHED 4711
-#define TABLE(...) (const uint8_t[]){__VA_ARGS__}, sizeof((uint8_t[]){__VA_ARGS__})
+#define TABLE(...) (const uint8_t[]){ __VA_ARGS__ }, sizeof((uint8_t[]){ __VA_ARGS__ })
 
 static void assert_line(int result, const uint32_t *line, uint32_t expected)
 {
@@ -133,9 +133,9 @@ static void linetable310_has_instructions_without_a_line(void **state)
 static void locations311_has_five_kinds_of_entry(void **state)
 {
 	/* short, one line +2, no columns -3, long +100 with all its columns, none; a unit each */
-	static const uint8_t table[] = {0x80, 0x12, 0xe0, 0x01, 0x02, 0xe8, 0x07,
-					0xf0, 0x48, 0x03, 0x00, 0x01, 0x02, 0xf8};
-	static const uint32_t lines[] = {50, 52, 49, 149, 0, 0};
+	static const uint8_t table[] = { 0x80, 0x12, 0xe0, 0x01, 0x02, 0xe8, 0x07,
+					 0xf0, 0x48, 0x03, 0x00, 0x01, 0x02, 0xf8 };
+	static const uint32_t lines[] = { 50, 52, 49, 149, 0, 0 };
 	uint32_t line = UNTOUCHED;
 
 	(void)state;
@@ -146,7 +146,7 @@ static void locations311_has_five_kinds_of_entry(void **state)
 
 static void a_table_cut_anywhere_gives_an_error_or_a_prefix(void **state)
 {
-	static const uint8_t table[] = {0xf0, 0x48, 0x03, 0x00, 0x01, 0x42, 0x01};
+	static const uint8_t table[] = { 0xf0, 0x48, 0x03, 0x00, 0x01, 0x42, 0x01 };
 	uint32_t line = UNTOUCHED;
 
 	(void)state;
