@@ -16,7 +16,8 @@
 #include "base/fault.h"
 #include "cpython/layout.h"
 
-#define DEBUG_OFFSETS_MAX_BYTES 4096 /* larger than any yet */
+#define DEBUG_OFFSETS_BYTES_MAX 1024 /* larger than any yet */
+#define DEBUG_OFFSETS_COOKIE "xdebugpy"
 #define DEBUG_OFFSETS_STRUCTURE_MAX (1u << 20) /* no structure of CPython's is larger */
 
 /* X(field of struct layout, group, member of the group) */

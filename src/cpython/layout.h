@@ -32,6 +32,7 @@
 	X(interp_id)                                                                            \
 	X(interp_threads_head)                                                                  \
 	X(interp_obmalloc) /* 3.12: the state itself; 3.13+: a pointer to it */                 \
+	X(interp_jit) /* bool, 3.14+ */                                                         \
 	X(obmalloc_arenas)                                                                      \
 	X(obmalloc_maxarenas)                                                                   \
 	X(arena_size) /* sizeof(struct arena_object) */                                         \

@@ -132,6 +132,12 @@ _Static_assert(offsetof(PyInterpreterState, threads) < offsetof(PyInterpreterSta
 #define FIELD_interp_threads_head offsetof(PyInterpreterState, tstate_head)
 #endif
 #define FIELD_interp_obmalloc SINCE_12(offsetof(PyInterpreterState, obmalloc) - GC_STATE_SHRINK)
+/* Far behind gc: not derived, other fields between may have changed as well. */
+#if MINOR >= 14 && !GC_STATE_SHRINK
+#define FIELD_interp_jit offsetof(PyInterpreterState, jit)
+#else
+#define FIELD_interp_jit ABSENT
+#endif
 
 /* --- pycore_obmalloc.h, Objects/obmalloc.c --- */
 #define FIELD_obmalloc_arenas SINCE_12(offsetof(struct _obmalloc_state, mgmt.arenas))

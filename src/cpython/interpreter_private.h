@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* Inside this room: what an interpreter is made of, and the parts that confirm it. */
+#ifndef PYLEAKD_CPYTHON_INTERPRETER_PRIVATE_H
+#define PYLEAKD_CPYTHON_INTERPRETER_PRIVATE_H
+
+#include "base/cleanup.h"
+#include "cpython/debug_offsets.h"
+#include "cpython/interpreter.h"
+
+#define POOL_HEADER_BYTES 48 /* sizeof(struct pool_header), Objects/obmalloc.c, 3.8-3.15 */
+#define POOL_ALIGNMENT 16
+#define SMALL_REQUEST_MAX_BYTES 512 /* SMALL_REQUEST_THRESHOLD */
+
+struct interpreter {
+	struct memory *memory;
+	const struct image *image;
+	uint64_t bias;
+	struct interpreter_version version;
+	struct layout layout; /* the row, overlaid by the target's debug offsets */
+	uint64_t runtime; /* address of _PyRuntime */
+	uint64_t arenas_variable, maxarenas_variable; /* up to 3.11; 0: not found */
+	bool obmalloc_inline; /* 3.12: the state is in the interpreter itself */
+	enum interpreter_allocator allocator;
+	bool has_jit;
+};
+
+/* Reads through the layout: an absent field fails with -EOPNOTSUPP and its name. */
+int interpreter_read_u64(const struct interpreter *interpreter, uint64_t structure,
+			 uint32_t offset, const char *field, uint64_t *ret,
+			 struct fault *reterr_fault);
+int interpreter_read_u32(const struct interpreter *interpreter, uint64_t structure,
+			 uint32_t offset, const char *field, uint32_t *ret,
+			 struct fault *reterr_fault);
+#define READ_FIELD(interpreter, structure, field, ret, reterr_fault)                             \
+	interpreter_read_u64(interpreter, structure, (interpreter)->layout.field, #field, ret,   \
+			     reterr_fault)
+#define READ_FIELD_U32(interpreter, structure, field, ret, reterr_fault)                         \
+	interpreter_read_u32(interpreter, structure, (interpreter)->layout.field, #field, ret,   \
+			     reterr_fault)
+
+/* -EPROTO, naming the field. */
+int contradiction(uint64_t where, const char *field, struct fault *reterr_fault);
+
+/*
+ * Addresses of the interpreters, main one last as CPython lists them.
+ * The array is the caller's. -EAGAIN: none yet.
+ */
+int interpreters_read(const struct interpreter *interpreter, uint64_t **ret, size_t *ret_n,
+		      struct fault *reterr_fault);
+
+/* Each compares what the target says with the layout. */
+int confirm_types(const struct interpreter *interpreter, struct fault *reterr_fault);
+int confirm_threads(const struct interpreter *interpreter, const pid_t *native_ids,
+		    size_t n_native_ids, struct fault *reterr_fault);
+int confirm_frames(const struct interpreter *interpreter, struct fault *reterr_fault);
+
+/*
+ * Finds pymalloc's arenas and confirms them. After allocator_detect(): where
+ * pymalloc is not in use, there may be none.
+ */
+int arenas_locate(struct interpreter *interpreter, struct fault *reterr_fault);
+
+/* Which allocator the object domain's table leads to. */
+int allocator_detect(const struct interpreter *interpreter, enum interpreter_allocator *ret,
+		     struct fault *reterr_fault);
+
+/* Whether the image has the JIT compiler in it. */
+bool jit_built(const struct image *image);
+
+DEFINE_CLEANUP(struct interpreter *, interpreter_free)
+
+#endif

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * Where the thread state of whoever runs is found.  Up to 3.11 it is a field
+ * of _PyRuntime.  From 3.12 on it is the thread-local _Py_tss_tstate, which
+ * has no symbol in a stripped interpreter; but the exported function that
+ * returns it reads it, in one of four ways (ELF Handling For Thread-Local
+ * Storage, 4.1.6, 4.2.6, 4.4.6; TLSDESC in Oliva's and de Assis's RFC):
+ *
+ *	mov %fs:DISP,%rax			local exec
+ *	mov SLOT(%rip),%rax; mov %fs:(%rax),%rax	initial exec: *SLOT
+ *	lea SLOT(%rip),%rdi; call __tls_get_addr	general dynamic: {module, offset} at SLOT
+ *	lea SLOT(%rip),%rax; call *(%rax)	descriptor: {function, argument} at SLOT
+ *
+ * The slots lie in the global offset table; what the loader put there is read
+ * from the running process.
+ */
+#include <errno.h>
+
+#include "cpython/instructions.h"
+#include "cpython/interpreter_private.h"
+
+#define GLIBC_DTV_ENTRY 16 /* dtv_t: {void *val; void *to_free}, sysdeps/generic/dl-dtv.h */
+#define MUSL_DTV_ENTRY 8 /* uintptr_t, src/internal/pthread_impl.h */
+#define TLS_MODULES_MAX 4096
+#define REGISTERS 16
+
+enum access_kind { ACCESS_NONE, ACCESS_FS, ACCESS_FS_SLOT, ACCESS_CALL, ACCESS_DESCRIPTOR };
+
+struct access {
+	enum access_kind kind;
+	int64_t displacement; /* FS: from the thread pointer; CALL: behind what the call returns */
+	uint64_t slot; /* vaddr in the image */
+};
+
+/* What each register holds as far as the code says: a slot's address or its content. */
+struct tracker {
+	uint64_t slot_address[REGISTERS], slot_content[REGISTERS];
+	struct access access;
+};
+
+static int register_number(ZydisRegister reg)
+{
+	ZyanI8 id = ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(
+		ZYDIS_MACHINE_MODE_LONG_64, reg));
+
+	return ZydisRegisterGetClass(reg) == ZYDIS_REGCLASS_GPR64 && id >= 0 && id < REGISTERS
+		       ? id
+		       : -1;
+}
+
+static bool is_fs(const ZydisDecodedOperand *operand)
+{
+	return operand->type == ZYDIS_OPERAND_TYPE_MEMORY &&
+	       operand->mem.segment == ZYDIS_REGISTER_FS;
+}
+
+/* mov %fs:…, the end of the search. */
+static bool take_fs(struct tracker *tracker, const ZydisDecodedOperand *memory)
+{
+	int base;
+
+	if (memory->mem.base == ZYDIS_REGISTER_NONE && memory->mem.index == ZYDIS_REGISTER_NONE) {
+		/* %fs:0 is the thread pointer itself, a step of another sequence. */
+		if (!memory->mem.disp.value)
+			return false;
+		tracker->access = (struct access){ .kind = ACCESS_FS,
+						   .displacement = memory->mem.disp.value };
+		return true;
+	}
+	base = register_number(memory->mem.base);
+	if (base < 0 || !tracker->slot_content[base])
+		return false;
+	tracker->access = (struct access){ .kind = ACCESS_FS_SLOT,
+					   .displacement = memory->mem.disp.value,
+					   .slot = tracker->slot_content[base] };
+	return true;
+}
+
+/* call __tls_get_addr with %rdi, or call *(%rax) with %rax, at a slot; the load that follows ends it. */
+static void take_call(struct tracker *tracker, const struct instruction *instruction)
+{
+	enum { RAX = 0, RDI = 7 };
+	const ZydisDecodedOperand *target = &instruction->operands[0];
+	struct access access = { 0 };
+
+	if (target->type == ZYDIS_OPERAND_TYPE_MEMORY &&
+	    register_number(target->mem.base) == RAX && tracker->slot_address[RAX])
+		access = (struct access){ .kind = ACCESS_DESCRIPTOR,
+					  .slot = tracker->slot_address[RAX] };
+	else if (tracker->slot_address[RDI])
+		access = (struct access){ .kind = ACCESS_CALL, .slot = tracker->slot_address[RDI] };
+	tracker->access = access;
+}
+
+/* The load of the thread state after such a call: at (%rax), or %fs:(%rax) for a descriptor. */
+static bool take_load(struct tracker *tracker, const ZydisDecodedOperand *memory)
+{
+	enum { RAX = 0 };
+
+	if (register_number(memory->mem.base) != RAX ||
+	    memory->mem.index != ZYDIS_REGISTER_NONE)
+		return false;
+	if (is_fs(memory) != (tracker->access.kind == ACCESS_DESCRIPTOR))
+		return false;
+	tracker->access.displacement = memory->mem.disp.value;
+	return true;
+}
+
+static void track_register(struct tracker *tracker, const struct instruction *instruction)
+{
+	const ZydisDecodedOperand *target = &instruction->operands[0];
+	int number;
+
+	if (!instruction->decoded.operand_count_visible ||
+	    target->type != ZYDIS_OPERAND_TYPE_REGISTER)
+		return;
+	number = register_number(target->reg.value);
+	if (number < 0)
+		return;
+	tracker->slot_address[number] = tracker->slot_content[number] = 0;
+	if (instruction->decoded.mnemonic == ZYDIS_MNEMONIC_LEA)
+		tracker->slot_address[number] =
+			operand_static_address(instruction, &instruction->operands[1]);
+	if (instruction->decoded.mnemonic == ZYDIS_MNEMONIC_MOV)
+		tracker->slot_content[number] =
+			operand_static_address(instruction, &instruction->operands[1]);
+}
+
+/* 1: found. */
+static int follow(const struct instruction *instruction, void *context)
+{
+	struct tracker *tracker = context;
+	bool load = instruction->decoded.mnemonic == ZYDIS_MNEMONIC_MOV &&
+		    instruction->operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    instruction->operands[1].type == ZYDIS_OPERAND_TYPE_MEMORY;
+
+	if (instruction->decoded.meta.category == ZYDIS_CATEGORY_CALL) {
+		take_call(tracker, instruction);
+		return 0;
+	}
+	if (load && tracker->access.kind != ACCESS_NONE &&
+	    take_load(tracker, &instruction->operands[1]))
+		return 1;
+	if (load && is_fs(&instruction->operands[1]) && take_fs(tracker, &instruction->operands[1]))
+		return 1;
+	track_register(tracker, instruction);
+	return 0;
+}
+
+static int find_access(const struct image *image, struct access *ret)
+{
+	static const char *const functions[] = { "PyThreadState_GetUnchecked",
+						 "_PyThreadState_UncheckedGet",
+						 "_PyThreadState_GetCurrent",
+						 "PyThreadState_Get" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(functions); i++) {
+		struct tracker tracker = { 0 };
+		struct image_symbol symbol;
+
+		if (image_symbol(image, functions[i], &symbol) ||
+		    instructions_visit(image, symbol.vaddr, follow, &tracker) != 1)
+			continue;
+		*ret = tracker.access;
+		return 0;
+	}
+	return -ENOENT;
+}
+
+/* Start of a module's block in one thread; -ENODATA: it has none yet. */
+static int module_block(const struct interpreter *interpreter, uint64_t thread_pointer,
+			uint64_t module, uint32_t entry_bytes, uint64_t *ret)
+{
+	uint64_t dtv, block;
+	int error = memory_read_u64(interpreter->memory, thread_pointer + 8, &dtv, NULL);
+
+	if (!error)
+		error = memory_read_u64(interpreter->memory, dtv + module * entry_bytes, &block,
+					NULL);
+	if (error)
+		return error;
+	if (!block || block == UINT64_MAX) /* TLS_DTV_UNALLOCATED */
+		return -ENODATA;
+	*ret = block;
+	return 0;
+}
+
+/* How a variable of a module lies in the threads, as far as they have it. */
+struct placement {
+	size_t n; /* threads that have it */
+	size_t n_wrong; /* whose content is no thread state of theirs */
+	bool constant; /* the same distance from the thread pointer in all of them */
+	int64_t offset;
+};
+
+static struct placement place(const struct interpreter *interpreter,
+			      const struct interpreter_thread *threads, size_t n, uint64_t module,
+			      uint64_t offset, uint32_t entry_bytes)
+{
+	struct placement placement = { .constant = true };
+
+	for (size_t i = 0; i < n; i++) {
+		uint64_t block, content;
+		int64_t distance;
+
+		if (module_block(interpreter, threads[i].pthread_address, module, entry_bytes,
+				 &block))
+			continue;
+		if (memory_read_u64(interpreter->memory, block + offset, &content, NULL) ||
+		    (content && content != threads[i].tstate)) {
+			placement.n_wrong++;
+			continue;
+		}
+		distance = (int64_t)(block + offset - threads[i].pthread_address);
+		placement.constant &= !placement.n || distance == placement.offset;
+		placement.offset = distance;
+		placement.n++;
+	}
+	return placement;
+}
+
+/* glibc's and musl's vectors differ: the one in which the threads' states are found is it. */
+static int resolve_module(const struct interpreter *interpreter, uint64_t module, uint64_t offset,
+			  struct interpreter_stack_roots *ret, struct fault *reterr_fault)
+{
+	static const uint32_t entries[] = { GLIBC_DTV_ENTRY, MUSL_DTV_ENTRY };
+	_cleanup_free_ struct interpreter_thread *threads = NULL;
+	size_t n;
+	int error = interpreter_threads(interpreter, &threads, &n, reterr_fault);
+
+	if (error)
+		return error;
+	for (size_t i = 0; i < ARRAY_SIZE(entries); i++) {
+		struct placement placement =
+			place(interpreter, threads, n, module, offset, entries[i]);
+
+		if (!placement.n || placement.n_wrong > placement.n)
+			continue;
+		if (placement.constant && placement.offset < 0) {
+			ret->tstate_tls_offset = placement.offset;
+			return 0;
+		}
+		ret->tls_module = module;
+		ret->tls_module_offset = offset;
+		ret->tls_dtv_entry_bytes = entries[i];
+		return 0;
+	}
+	return contradiction(0, "_Py_tss_tstate", reterr_fault);
+}
+
+static int resolve_slot(const struct interpreter *interpreter, const struct access *access,
+			struct interpreter_stack_roots *ret, struct fault *reterr_fault)
+{
+	uint64_t slot = access->slot + interpreter->bias, words[2];
+	int error = memory_read(interpreter->memory, slot, words, sizeof(words), reterr_fault);
+
+	if (error)
+		return error;
+	switch (access->kind) {
+	case ACCESS_FS_SLOT:
+		ret->tstate_tls_offset = (int64_t)words[0] + access->displacement;
+		return 0;
+	case ACCESS_DESCRIPTOR: /* of a block in the static area: the argument is its offset */
+		ret->tstate_tls_offset = (int64_t)words[1] + access->displacement;
+		return 0;
+	default:
+		if (!words[0] || words[0] > TLS_MODULES_MAX)
+			return contradiction(slot, "_Py_tss_tstate", reterr_fault);
+		return resolve_module(interpreter, words[0],
+				      words[1] + (uint64_t)access->displacement, ret, reterr_fault);
+	}
+}
+
+/* Every thread has at this offset its own state, or nothing. */
+static int confirm_offset(const struct interpreter *interpreter, int64_t offset,
+			  struct fault *reterr_fault)
+{
+	_cleanup_free_ struct interpreter_thread *threads = NULL;
+	size_t n, n_right = 0;
+	int error = interpreter_threads(interpreter, &threads, &n, reterr_fault);
+
+	for (size_t i = 0; !error && i < n; i++) {
+		uint64_t content;
+
+		if (!memory_read_u64(interpreter->memory,
+				     threads[i].pthread_address + (uint64_t)offset, &content,
+				     NULL) &&
+		    (!content || content == threads[i].tstate))
+			n_right++;
+	}
+	if (!error && n && !n_right)
+		error = contradiction((uint64_t)offset, "_Py_tss_tstate", reterr_fault);
+	return error;
+}
+
+static int tls_locate(const struct interpreter *interpreter, struct interpreter_stack_roots *ret,
+		      struct fault *reterr_fault)
+{
+	struct access access;
+	int error;
+
+	if (find_access(interpreter->image, &access))
+		return fault_set(reterr_fault, -ENOENT, REASON_NOT_FOUND, 0, "_Py_tss_tstate");
+	if (access.kind == ACCESS_FS) {
+		ret->tstate_tls_offset = access.displacement;
+	} else {
+		error = resolve_slot(interpreter, &access, ret, reterr_fault);
+		if (error)
+			return error;
+	}
+	return ret->tls_module ? 0
+			       : confirm_offset(interpreter, ret->tstate_tls_offset, reterr_fault);
+}
+
+int interpreter_stack_roots(const struct interpreter *interpreter,
+			    struct interpreter_stack_roots *ret, struct fault *reterr_fault)
+{
+	struct interpreter_stack_roots roots = { 0 };
+	uint32_t current = interpreter->layout.runtime_tstate_current;
+
+	roots.code_type_address = interpreter_symbol(interpreter, "PyCode_Type");
+	if (!roots.code_type_address)
+		return fault_set(reterr_fault, -ENOENT, REASON_NOT_FOUND, 0, "PyCode_Type");
+	if (current != LAYOUT_ABSENT) {
+		roots.tstate_current_address = interpreter->runtime + current;
+	} else {
+		int error = tls_locate(interpreter, &roots, reterr_fault);
+
+		if (error)
+			return error;
+	}
+	*ret = roots;
+	return 0;
+}
