@@ -19,7 +19,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/cleanup.h"
 #include "report/snapshot.h"
 
 #define SNAPSHOT_BYTES_MAX (1ULL << 30) /* of the arena: beyond, -E2BIG */
@@ -65,7 +64,5 @@ uint64_t snapshot_site_id(const struct snapshot_site *site);
  * (from 1) is given this.
  */
 uint64_t snapshot_site_id_nth(uint64_t id, size_t k);
-
-DEFINE_CLEANUP(struct snapshot *, snapshot_free)
 
 #endif

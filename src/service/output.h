@@ -17,7 +17,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "base/cleanup.h"
 #include "report/snapshot.h"
 
 #define OUTPUT_BUFFER_BYTES (64u << 10)
@@ -41,7 +40,5 @@ const struct sink *output_sink(struct output *output);
 int output_commit(struct output *output);
 
 bool output_is_terminal(const struct output *output);
-
-DEFINE_CLEANUP(struct output *, output_free)
 
 #endif

@@ -20,7 +20,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/reasons.h"
 #include "cpython/memory.h"
@@ -141,8 +140,5 @@ void recording_refusal(const struct recording_reader *reader, size_t index, cons
 bool recording_is_truncated(const struct recording_reader *reader);
 /* Records that were not handed over because they fit no kind. */
 uint64_t recording_malformed_records(const struct recording_reader *reader);
-
-DEFINE_CLEANUP(struct recording_writer *, recording_writer_free)
-DEFINE_CLEANUP(struct recording_reader *, recording_reader_free)
 
 #endif
