@@ -60,7 +60,8 @@ apt_quietly() {
 add_backports() {
 	local suite uri
 	suite=$(. /etc/os-release && echo "$VERSION_CODENAME")-backports
-	if apt-get indextargets --format '$(CODENAME)' 'Created-By: Packages' | grep -qx "$suite"; then
+	if apt-get indextargets --format '$(CODENAME)' 'Created-By: Packages' |
+		grep -qx "$suite"; then
 		return 0
 	fi
 	uri=$(archive_uri) || return 1

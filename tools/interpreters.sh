@@ -30,8 +30,8 @@ skip() {
 # is not a library (debconf, perl …) is not needed to run.
 closure() {
 	local version=$1
-	apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks \
-		--no-replaces --no-enhances "python$version" 2>/dev/null |
+	apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts \
+		--no-breaks --no-replaces --no-enhances "python$version" 2>/dev/null |
 		grep -E "^(lib[a-z0-9.+-]+|python$version(-minimal)?|zlib1g)(:amd64)?\$" |
 		sed 's/:amd64$//' | sort -u
 }
@@ -54,7 +54,9 @@ unpack() {
 		deb=$(find "$debs" -name "${package}_*.deb" | head -n 1)
 		[ -n "$deb" ] || return 1
 		dpkg-deb --fsys-tarfile "$deb" |
-			tar -x --keep-directory-symlink -C "$root" --exclude './usr/share/doc*' || return 1
+			tar -x --keep-directory-symlink -C "$root" \
+				--exclude './usr/share/doc*' ||
+			return 1
 	done
 	chmod 1777 "$root/tmp"
 	mknod -m 666 "$root/dev/null" c 1 3 2>/dev/null
@@ -114,7 +116,9 @@ list() {
 		case $version in 3.[89]|3.1[0-5]) ;; *) continue ;; esac
 		[ -x "$executable" ] || continue
 		elf=$executable
-		[ -e "$root/lib/libpython$version.so.1.0" ] && elf=$root/lib/libpython$version.so.1.0
+		if [ -e "$root/lib/libpython$version.so.1.0" ]; then
+			elf=$root/lib/libpython$version.so.1.0
+		fi
 		printf 'pyenv-%s\t%s\t/\t%s\n' "$version" "$executable" "$elf"
 	done
 }

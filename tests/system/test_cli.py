@@ -262,7 +262,7 @@ def test_the_text_report_answers_in_its_first_lines(stock):
             stdout, stderr = process.communicate(timeout=60)
         assert process.returncode == 0, stderr
         lines = stdout.splitlines()
-        assert "pyleakd" in lines[0] and str(target.pid) in lines[0] and "3.11" in lines[0], lines[0]
+        assert all(word in lines[0] for word in ("pyleakd", str(target.pid), "3.11")), lines[0]
         assert any(line.startswith("LEAK") for line in lines[:6]), stdout[:1000]
         assert "global_list.py" in stdout and "leak" in stdout
         assert "\x1b" not in stdout, "colour without a terminal"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR GPL-2.0
-"""Instances of a dataclass; where they have a dict, its values are made in the generated __init__."""
+"""Instances of a dataclass; where they have a dict, it is made in the generated __init__."""
 
 import dataclasses
 
