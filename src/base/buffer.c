@@ -12,7 +12,7 @@
 void buffer_done(struct buffer *buffer)
 {
 	free(buffer->data);
-	*buffer = (struct buffer){ .max_size = buffer->max_size };
+	*buffer = (struct buffer){.max_size = buffer->max_size};
 }
 
 void buffer_clear(struct buffer *buffer)

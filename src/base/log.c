@@ -20,7 +20,7 @@ static struct {
 	log_sink *sink;
 	void *context;
 	enum log_level highest;
-} settings = { .sink = log_to_standard_error, .highest = LOG_LEVEL_NOTICE };
+} settings = {.sink = log_to_standard_error, .highest = LOG_LEVEL_NOTICE};
 
 void log_configure(log_sink *sink, void *context, enum log_level highest)
 {

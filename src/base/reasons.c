@@ -8,8 +8,8 @@
 const char *reason_sentence(enum reason reason)
 {
 	switch ((unsigned)reason) {
-#define REASON_CASE(number, name, label, sentence) \
-	case number:                               \
+#define REASON_CASE(number, name, label, sentence)                                                 \
+	case number:                                                                               \
 		return sentence;
 		REASONS(REASON_CASE)
 #undef REASON_CASE
@@ -21,8 +21,8 @@ const char *reason_sentence(enum reason reason)
 const char *reason_label(enum reason reason)
 {
 	switch ((unsigned)reason) {
-#define REASON_CASE(number, name, label, sentence) \
-	case number:                               \
+#define REASON_CASE(number, name, label, sentence)                                                 \
+	case number:                                                                               \
 		return label;
 		REASONS(REASON_CASE)
 #undef REASON_CASE

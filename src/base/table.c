@@ -14,7 +14,7 @@ void table_done(struct table *table)
 {
 	free(table->cells);
 	free(table->taken);
-	*table = (struct table){ .max = table->max };
+	*table = (struct table){.max = table->max};
 }
 
 int table_new(size_t max, struct table **ret)
@@ -86,15 +86,15 @@ static void place(struct table *table, uint64_t key, uint64_t value)
 {
 	size_t cell = find_cell(table, key);
 
-	table->cells[cell] = (struct table_cell){ key, value };
+	table->cells[cell] = (struct table_cell){key, value};
 	table->taken[cell] = 1;
 }
 
 static int grow(struct table *table)
 {
-	struct table larger = { .n_cells = table->n_cells ? table->n_cells * 2 : FIRST_CELLS,
-				.n = table->n,
-				.max = table->max };
+	struct table larger = {.n_cells = table->n_cells ? table->n_cells * 2 : FIRST_CELLS,
+			       .n = table->n,
+			       .max = table->max};
 	struct table_cell *cell;
 	size_t iterator = 0;
 

@@ -122,8 +122,8 @@ static int parse_with_unit(const char *text, const struct unit *units, size_t n,
 int parse_duration_ns(const char *text, uint64_t *ret_ns)
 {
 	static const struct unit units[] = {
-		{ "", 1 },    { "s", 1 },      { "sec", 1 },   { "ms", 1e-3 }, { "us", 1e-6 },
-		{ "m", 60 },  { "min", 60 },   { "h", 3600 },  { "d", 86400 },
+		{"", 1},   {"s", 1},	{"sec", 1},  {"ms", 1e-3}, {"us", 1e-6},
+		{"m", 60}, {"min", 60}, {"h", 3600}, {"d", 86400},
 	};
 	double seconds;
 	int r = parse_with_unit(text, units, ARRAY_SIZE(units), &seconds);
@@ -139,20 +139,9 @@ int parse_duration_ns(const char *text, uint64_t *ret_ns)
 int parse_size_bytes(const char *text, uint64_t *ret_bytes)
 {
 	static const struct unit units[] = {
-		{ "", 1 },
-		{ "B", 1 },
-		{ "K", 0x1p10 },
-		{ "KB", 0x1p10 },
-		{ "KiB", 0x1p10 },
-		{ "M", 0x1p20 },
-		{ "MB", 0x1p20 },
-		{ "MiB", 0x1p20 },
-		{ "G", 0x1p30 },
-		{ "GB", 0x1p30 },
-		{ "GiB", 0x1p30 },
-		{ "T", 0x1p40 },
-		{ "TB", 0x1p40 },
-		{ "TiB", 0x1p40 },
+		{"", 1},	 {"B", 1},	 {"K", 0x1p10},	  {"KB", 0x1p10},  {"KiB", 0x1p10},
+		{"M", 0x1p20},	 {"MB", 0x1p20}, {"MiB", 0x1p20}, {"G", 0x1p30},   {"GB", 0x1p30},
+		{"GiB", 0x1p30}, {"T", 0x1p40},	 {"TB", 0x1p40},  {"TiB", 0x1p40},
 	};
 	double bytes;
 	int r = parse_with_unit(text, units, ARRAY_SIZE(units), &bytes);
@@ -167,7 +156,7 @@ int parse_size_bytes(const char *text, uint64_t *ret_bytes)
 
 const char *text_bytes(char buffer[static TEXT_NUMBER_MAX], double bytes)
 {
-	static const char *const units[] = { "KB", "MB", "GB", "TB", "PB" };
+	static const char *const units[] = {"KB", "MB", "GB", "TB", "PB"};
 	double value = fabs(bytes);
 	size_t unit = 0;
 
@@ -205,8 +194,8 @@ const char *text_duration(char buffer[static TEXT_NUMBER_MAX], double seconds)
 		double below, unit;
 		const char *name;
 	} scales[] = {
-		{ 0.9995, 1e-3, "ms" },	     { 119.5, 1, "s" },		  { 119.5 * 60, 60, "min" },
-		{ 47.5 * 3600, 3600, "h" }, { INFINITY, 86400, "d" },
+		{0.9995, 1e-3, "ms"},	  {119.5, 1, "s"},	  {119.5 * 60, 60, "min"},
+		{47.5 * 3600, 3600, "h"}, {INFINITY, 86400, "d"},
 	};
 	size_t scale = 0;
 	double value;
@@ -221,9 +210,13 @@ const char *text_duration(char buffer[static TEXT_NUMBER_MAX], double seconds)
 /* The length of the valid, printable UTF-8 sequence at text; 0 where there is none. */
 static size_t printable_length(const unsigned char *text)
 {
-	static const uint32_t smallest[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	size_t length = text[0] < 0x80 ? 1 : text[0] < 0xc2 ? 0 : text[0] < 0xe0 ? 2 :
-			text[0] < 0xf0 ? 3 : text[0] < 0xf5 ? 4 : 0;
+	static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
+	size_t length = text[0] < 0x80	 ? 1
+			: text[0] < 0xc2 ? 0
+			: text[0] < 0xe0 ? 2
+			: text[0] < 0xf0 ? 3
+			: text[0] < 0xf5 ? 4
+					 : 0;
 	uint32_t point;
 
 	if (length < 2)

@@ -66,7 +66,7 @@ int image_new_from_bytes(const void *bytes, size_t size, struct image **ret,
 
 	if (!image)
 		return fault_set(reterr_fault, -ENOMEM, REASON_READ_FAILED, 0, "file");
-	image->file = (struct bytes){ bytes, size };
+	image->file = (struct bytes){bytes, size};
 	image->fd = -1;
 	if (size > IMAGE_SIZE_MAX)
 		return fault_set(reterr_fault, IMAGE_NOT_EXECUTABLE, REASON_TOO_LARGE, size,

@@ -13,8 +13,8 @@
 static int fault_at(const struct image *image, enum reason reason, const char *field,
 		    struct fault *reterr_fault)
 {
-	return fault_set(reterr_fault, IMAGE_NOT_EXECUTABLE, reason,
-			 image->dynamic_header.p_offset, field);
+	return fault_set(reterr_fault, IMAGE_NOT_EXECUTABLE, reason, image->dynamic_header.p_offset,
+			 field);
 }
 
 static void note_entry(struct image_dynamic *dynamic, const Elf64_Dyn *entry)
@@ -167,8 +167,8 @@ static int count_by_gnu_hash(struct image *image, struct fault *reterr_fault)
 		return fault_at(image, REASON_OUT_OF_BOUNDS, "DT_GNU_HASH", reterr_fault);
 	image->dynamic.n_symbols = header[1];
 	if (last < header[1])
-		return last == 0 ? 0 :
-				   fault_at(image, REASON_MALFORMED, "DT_GNU_HASH", reterr_fault);
+		return last == 0 ? 0
+				 : fault_at(image, REASON_MALFORMED, "DT_GNU_HASH", reterr_fault);
 	/* Each turn moves by a word of the table, whose end bounds the loop. */
 	for (; !(value & 1); last++)
 		if (!bytes_read(table, chains_at + (uint64_t)(last - header[1]) * sizeof(value),

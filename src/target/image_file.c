@@ -52,8 +52,7 @@ static void populate(uint8_t *start, uint64_t size)
 }
 
 /* Reads the pages [first, end), none of which was read before. */
-static int read_pages(struct image *image, uint64_t first, uint64_t end,
-		      struct fault *reterr_fault)
+static int read_pages(struct image *image, uint64_t first, uint64_t end, struct fault *reterr_fault)
 {
 	uint64_t offset = first * PAGE;
 	uint64_t size = (end - first) * PAGE;
@@ -140,7 +139,7 @@ int image_file_open(struct image *image, int fd, struct fault *reterr_fault)
 	if (mapping == MAP_FAILED)
 		return fault_set(reterr_fault, -errno, REASON_READ_FAILED, 0, "file");
 	image->mapping = mapping;
-	image->file = (struct bytes){ mapping, size };
+	image->file = (struct bytes){mapping, size};
 	image->fd = fd;
 	return 0;
 }

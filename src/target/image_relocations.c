@@ -17,7 +17,7 @@ static int find_table(const struct image *image, uint64_t vaddr, uint64_t size, 
 {
 	struct bytes from;
 
-	*ret = (struct bytes){ 0 };
+	*ret = (struct bytes){0};
 	if (size == 0)
 		return 0;
 	if (!image_bytes_from(image, vaddr, &from) || !bytes_slice(from, 0, size, ret))
@@ -29,7 +29,7 @@ static int find_table(const struct image *image, uint64_t vaddr, uint64_t size, 
 static void add_slot(struct image *image, uint64_t vaddr, bool ours, uint64_t target)
 {
 	image->slots[image->n_slots++] =
-		(struct image_slot){ .vaddr = vaddr, .target = target, .ours = ours };
+		(struct image_slot){.vaddr = vaddr, .target = target, .ours = ours};
 }
 
 /* Is the relocation's symbol an address in this image? Then that address. */
@@ -184,7 +184,7 @@ int image_read_relocations(struct image *image, struct fault *reterr_fault)
 
 static const struct image_slot *find_slot(const struct image *image, uint64_t vaddr)
 {
-	const struct image_slot key = { .vaddr = vaddr };
+	const struct image_slot key = {.vaddr = vaddr};
 
 	if (image->n_slots == 0)
 		return NULL;

@@ -80,8 +80,8 @@ static int name_sections(struct image *image, uint32_t names_index, struct fault
 				 names_index, "e_shstrndx");
 	table = &image->sections[names_index].elf;
 	if (table->sh_type != SHT_STRTAB)
-		return fault_set(reterr_fault, IMAGE_NOT_EXECUTABLE, REASON_MALFORMED,
-				 names_index, "e_shstrndx");
+		return fault_set(reterr_fault, IMAGE_NOT_EXECUTABLE, REASON_MALFORMED, names_index,
+				 "e_shstrndx");
 	r = image_view(image, table->sh_offset, table->sh_size, "section names", &names,
 		       reterr_fault);
 	if (r < 0)
@@ -125,7 +125,7 @@ int image_section(const struct image *image, const char *name, struct image_rang
 			continue;
 		if (__builtin_add_overflow(section->elf.sh_addr, section->elf.sh_size, &end))
 			return -ENOENT;
-		*ret = (struct image_range){ section->elf.sh_addr, end };
+		*ret = (struct image_range){section->elf.sh_addr, end};
 		return 0;
 	}
 	return -ENOENT;
@@ -182,7 +182,7 @@ static struct image_range executable_part(const struct image *image, struct imag
 	const struct image_segment *segment = image_segment_of(image, range.start);
 
 	if (!segment || !image_is_executable_at(image, range.start))
-		return (struct image_range){ 0, 0 };
+		return (struct image_range){0, 0};
 	if (range.end > segment->vaddr + segment->file_size)
 		range.end = segment->vaddr + segment->file_size;
 	return range;
@@ -200,7 +200,7 @@ static size_t code_of_sections(const struct image *image, struct image_range *re
 		    elf->sh_type != SHT_PROGBITS || section_is_linkage(image->sections[i].name) ||
 		    __builtin_add_overflow(elf->sh_addr, elf->sh_size, &end))
 			continue;
-		ret[n++] = executable_part(image, (struct image_range){ elf->sh_addr, end });
+		ret[n++] = executable_part(image, (struct image_range){elf->sh_addr, end});
 	}
 	return n;
 }
@@ -221,8 +221,8 @@ int image_make_code_ranges(struct image *image, struct fault *reterr_fault)
 	image->code = calloc(n_max, sizeof(*image->code));
 	if (!image->code)
 		return fault_set(reterr_fault, -ENOMEM, REASON_READ_FAILED, 0, "code ranges");
-	image->n_code = image->n_sections ? code_of_sections(image, image->code) :
-					    code_of_functions(image, image->code);
+	image->n_code = image->n_sections ? code_of_sections(image, image->code)
+					  : code_of_functions(image, image->code);
 	image->n_code = image_ranges_sort(image->code, image->n_code, true);
 	return 0;
 }

@@ -65,8 +65,7 @@ static int add_load(struct image *image, const Elf64_Phdr *program, struct fault
 	if (image->n_segments == IMAGE_SEGMENTS_MAX)
 		return fault_set(reterr_fault, IMAGE_NOT_EXECUTABLE, REASON_TOO_LARGE,
 				 program->p_offset, "PT_LOAD");
-	r = image_view(image, program->p_offset, program->p_filesz, "PT_LOAD", &view,
-		       reterr_fault);
+	r = image_view(image, program->p_offset, program->p_filesz, "PT_LOAD", &view, reterr_fault);
 	if (r < 0)
 		return r;
 	image->segments[image->n_segments++] = (struct image_segment){
@@ -87,9 +86,8 @@ static int add_note(struct image *image, const Elf64_Phdr *program, struct fault
 	if (image->n_notes == IMAGE_SEGMENTS_MAX)
 		return fault_set(reterr_fault, IMAGE_NOT_EXECUTABLE, REASON_TOO_LARGE,
 				 program->p_offset, "PT_NOTE");
-	image->notes[image->n_notes++] = (struct image_range){
-		program->p_offset, program->p_offset + program->p_filesz
-	};
+	image->notes[image->n_notes++] =
+		(struct image_range){program->p_offset, program->p_offset + program->p_filesz};
 	return 0;
 }
 
@@ -235,7 +233,7 @@ int image_thread_local(const struct image *image, struct image_range *ret, uint6
 
 	if (tls->p_type != PT_TLS || __builtin_add_overflow(tls->p_vaddr, tls->p_memsz, &end))
 		return -ENOENT;
-	*ret = (struct image_range){ tls->p_vaddr, end };
+	*ret = (struct image_range){tls->p_vaddr, end};
 	*ret_align = tls->p_align;
 	return 0;
 }

@@ -25,10 +25,10 @@ enum {
 };
 
 struct symbol_source {
-	struct bytes table; /* Elf64_Sym each */
-	struct bytes strings; /* its last byte is NUL */
+	struct bytes table;    /* Elf64_Sym each */
+	struct bytes strings;  /* its last byte is NUL */
 	struct bytes versions; /* .gnu.version, or empty */
-	uint64_t offset; /* in the file, for faults */
+	uint64_t offset;       /* in the file, for faults */
 	uint8_t rank;
 };
 
@@ -200,13 +200,14 @@ static void add_symbols(struct image_symbols *symbols, const struct symbol_sourc
 		if (!image_symbol_is_address(&elf) || source->strings.data[elf.st_name] == '\0')
 			continue;
 		*entry = (struct image_symbol_entry){
-			.symbol = {
-				.name = (const char *)source->strings.data + elf.st_name,
-				.vaddr = elf.st_value,
-				.size = elf.st_size,
-				.function = ELF64_ST_TYPE(elf.st_info) == STT_FUNC,
-				.indirect = ELF64_ST_TYPE(elf.st_info) == STT_GNU_IFUNC,
-			},
+			.symbol =
+				{
+					.name = (const char *)source->strings.data + elf.st_name,
+					.vaddr = elf.st_value,
+					.size = elf.st_size,
+					.function = ELF64_ST_TYPE(elf.st_info) == STT_FUNC,
+					.indirect = ELF64_ST_TYPE(elf.st_info) == STT_GNU_IFUNC,
+				},
 			.rank = source->rank,
 		};
 		if (ELF64_ST_BIND(elf.st_info) == STB_LOCAL)
@@ -239,7 +240,7 @@ static int allocate_symbols(struct image_symbols *symbols, size_t n_max, uint64_
 
 int image_read_symbols(struct image *image, struct fault *reterr_fault)
 {
-	struct symbol_source sources[2] = { 0 };
+	struct symbol_source sources[2] = {0};
 	uint64_t total_bytes = 0, versioned_bytes = 0;
 	char *stripped_at;
 	int r;
@@ -270,7 +271,7 @@ void image_symbols_done(struct image_symbols *symbols)
 	free(symbols->entries);
 	free(symbols->buckets);
 	free(symbols->stripped_names);
-	*symbols = (struct image_symbols){ 0 };
+	*symbols = (struct image_symbols){0};
 }
 
 int image_symbol(const struct image *image, const char *name, struct image_symbol *ret)

@@ -180,7 +180,7 @@ static void cursor_augmentation(struct cursor *cursor, char ret[static AUGMENTAT
 static bool cursor_entry(const struct image *image, uint64_t vaddr, struct cursor *ret,
 			 bool *ret_terminator)
 {
-	struct cursor cursor = { .vaddr = vaddr };
+	struct cursor cursor = {.vaddr = vaddr};
 	uint64_t length;
 
 	if (!image_bytes_from(image, vaddr, &cursor.bytes))
@@ -213,13 +213,13 @@ static bool read_cie(const struct image *image, uint64_t vaddr, struct cie *cie)
 		cursor_skip(&cursor, 8);
 	if (version == 4)
 		cursor_skip(&cursor, 2); /* sizes of an address and of a segment selector */
-	cursor_leb128(&cursor, false); /* code alignment */
-	cursor_leb128(&cursor, true); /* data alignment */
+	cursor_leb128(&cursor, false);	 /* code alignment */
+	cursor_leb128(&cursor, true);	 /* data alignment */
 	if (version == 1)
 		cursor_skip(&cursor, 1); /* return address register */
 	else
 		cursor_leb128(&cursor, false);
-	*cie = (struct cie){ .vaddr = vaddr, .encoding = ENCODING_ABSOLUTE };
+	*cie = (struct cie){.vaddr = vaddr, .encoding = ENCODING_ABSOLUTE};
 	if (augmentation[0] == 'z')
 		cie->encoding = augmentation_encoding(&cursor, augmentation);
 	return !cursor.failed && (version == 1 || version == 3 || version == 4);
@@ -271,7 +271,7 @@ static int reserve_functions(struct image *image, uint64_t n, struct fault *rete
 static int read_table(struct image *image, struct cursor *table, uint64_t n, uint64_t hdr_vaddr,
 		      struct fault *reterr_fault)
 {
-	struct cie cie = { .vaddr = UINT64_MAX };
+	struct cie cie = {.vaddr = UINT64_MAX};
 	int r;
 
 	if (!bytes_have(table->bytes, table->at, n * 8))
@@ -301,7 +301,7 @@ static int read_table(struct image *image, struct cursor *table, uint64_t n, uin
 static int walk_entries(const struct image *image, uint64_t vaddr, uint64_t end,
 			struct image_range *ret, size_t *ret_n, struct fault *reterr_fault)
 {
-	struct cie cie = { .vaddr = UINT64_MAX };
+	struct cie cie = {.vaddr = UINT64_MAX};
 	size_t n = 0;
 
 	while (vaddr < end) {
@@ -352,7 +352,7 @@ static bool find_eh_frame(const struct image *image, uint64_t eh_frame_vaddr,
 		return ret->start < ret->end && image_bytes_from(image, ret->start, &bytes);
 	if (eh_frame_vaddr == 0 || !image_bytes_from(image, eh_frame_vaddr, &bytes))
 		return false;
-	*ret = (struct image_range){ eh_frame_vaddr, eh_frame_vaddr + bytes.size };
+	*ret = (struct image_range){eh_frame_vaddr, eh_frame_vaddr + bytes.size};
 	return true;
 }
 
@@ -372,7 +372,7 @@ static int read_unwind_header(struct cursor *cursor, struct unwind_header *ret,
 
 	if (cursor->failed || version != 1)
 		return unwind_fault(cursor->vaddr, ".eh_frame_hdr", reterr_fault);
-	*ret = (struct unwind_header){ 0 };
+	*ret = (struct unwind_header){0};
 	if (frame_encoding != ENCODING_OMIT)
 		ret->eh_frame_vaddr = cursor_pointer(cursor, frame_encoding, cursor->vaddr);
 	if (count_encoding != ENCODING_OMIT) {
@@ -390,9 +390,9 @@ static int read_unwind_header(struct cursor *cursor, struct unwind_header *ret,
 int image_read_functions(struct image *image, struct fault *reterr_fault)
 {
 	const Elf64_Phdr *program = &image->unwind_header;
-	struct unwind_header header = { 0 };
+	struct unwind_header header = {0};
 	struct image_range section;
-	struct cursor cursor = { .vaddr = program->p_vaddr };
+	struct cursor cursor = {.vaddr = program->p_vaddr};
 	struct bytes from;
 	int r;
 

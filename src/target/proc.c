@@ -114,7 +114,7 @@ static int add_names(struct ids *list, DIR *directory)
 int proc_list_ids(const char *path, size_t max, pid_t **ret, size_t *ret_n)
 {
 	_cleanup_closedir_ DIR *directory = opendir(path);
-	struct ids list = { .max = max };
+	struct ids list = {.max = max};
 	int r;
 
 	if (!directory)

@@ -15,7 +15,7 @@
 
 #define STAT_BYTES_MAX 4096
 #define CHILDREN_BYTES_MAX (1U << 20)
-#define PIDS_MAX (4U << 20) /* PID_MAX_LIMIT of include/linux/threads.h */
+#define PIDS_MAX (4U << 20)	/* PID_MAX_LIMIT of include/linux/threads.h */
 #define KTHREAD_FLAG 0x00200000 /* PF_KTHREAD of include/linux/sched.h */
 
 /* The fields behind the name, from "state" (field 3, index 0) to "starttime" (field 22). */
@@ -44,7 +44,7 @@ int process_stat_parse(const char *text, size_t size, struct process_stat *ret)
 {
 	const char *open = memchr(text, '(', size);
 	const char *close = memrchr(text, ')', size);
-	struct process_stat stat = { 0 };
+	struct process_stat stat = {0};
 	uint64_t fields[STAT_FIELDS];
 	size_t length;
 
@@ -86,7 +86,7 @@ int process_identify(pid_t pid, struct process_id *ret)
 	r = process_stat(pid, &stat);
 	if (r < 0)
 		return r;
-	*ret = (struct process_id){ .pid = pid, .start_ticks = stat.start_ticks };
+	*ret = (struct process_id){.pid = pid, .start_ticks = stat.start_ticks};
 	return 0;
 }
 
@@ -173,7 +173,7 @@ int process_threads(pid_t pid, struct process_thread **ret, size_t *ret_n)
 			continue;
 		n_ids = scan_namespace_ids(status, ids);
 		if (n_ids > 0)
-			threads[n++] = (struct process_thread){ tids[i], ids[n_ids - 1] };
+			threads[n++] = (struct process_thread){tids[i], ids[n_ids - 1]};
 	}
 	if (n == 0)
 		return -ESRCH;
@@ -294,7 +294,7 @@ static int compare_pids(const void *a, const void *b)
 int process_children(pid_t pid, pid_t **ret, size_t *ret_n)
 {
 	_cleanup_free_ pid_t *pids = calloc(PROCESS_CHILDREN_MAX, sizeof(*pids));
-	struct pid_list list = { .pids = pids };
+	struct pid_list list = {.pids = pids};
 	struct process_id id;
 	int r;
 
@@ -318,7 +318,7 @@ int process_children(pid_t pid, pid_t **ret, size_t *ret_n)
 int process_memory(pid_t pid, struct process_memory *ret)
 {
 	_cleanup_free_ char *status = NULL;
-	struct process_memory memory = { 0 };
+	struct process_memory memory = {0};
 	pid_t tid;
 	int r = process_living_thread(pid, &tid);
 

@@ -11,7 +11,7 @@
 #include "target/process.h"
 
 #define CMDLINE_BYTES_MAX (1U << 20) /* of a longer one, "comm" has to serve */
-#define ARGUMENTS_MAX 64 /* of an interpreter, before its script */
+#define ARGUMENTS_MAX 64	     /* of an interpreter, before its script */
 
 /* Arguments one after another; each ends in NUL, because the buffer does. */
 struct arguments {
@@ -107,7 +107,7 @@ static bool is_title(const char *argument)
 void process_display_name_of(const char *cmdline, size_t size, const char *comm,
 			     char ret[static PROCESS_NAME_MAX])
 {
-	struct arguments arguments = { cmdline, cmdline + size };
+	struct arguments arguments = {cmdline, cmdline + size};
 	const char *program = next_argument(&arguments);
 	const char *name, *script = NULL;
 
