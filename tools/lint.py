@@ -40,7 +40,7 @@ ROOMS = {
 # libraries' headers, and the rooms that may use them
 LIBRARIES = {
     r"bpf/": {"capture"},
-    r"(libelf|gelf|elf|elfutils/.*|dwarf)\.h": {"target", "capture"},
+    r"(libelf|gelf|elfutils/.*|dwarf)\.h": {"target", "capture"},
     # cpython decodes the few instructions that name a thread-local offset
     r"Zydis/|Zycore/": {"probes", "cpython"},
     r"systemd/": {"service"},
