@@ -35,6 +35,8 @@ enum command {
 	COMMAND_VERSION,
 };
 
+enum session_mode { MODE_EXACT, MODE_SAMPLED /* refused until it exists */ };
+
 enum report_format { FORMAT_TEXT, FORMAT_JSON, FORMAT_FOLDED };
 
 struct options {
@@ -42,14 +44,17 @@ struct options {
 	pid_t pids[OPTIONS_PIDS_MAX]; /* no pid twice */
 	size_t n_pids;
 	uint64_t duration_ns; /* 0: until Ctrl-C, SIGTERM or the target's exit */
+	enum session_mode mode;
+	double budget_percent; /* NAN: not given */
 	uint64_t interval_ns; /* 5 s */
 	enum report_format format;
 	const char *output; /* NULL: standard output; what output_new() takes */
-	size_t top; /* 10 */
+	uint64_t top; /* 10 */
 	bool subprocesses;
 	bool fail_on_leak;
 	const char *record; /* NULL: none is kept */
 	bool no_probes;
+	const char *config; /* NULL: the daemon, which reads it, is refused until it exists */
 	const char *recording; /* COMMAND_REPLAY */
 	char *const *arguments; /* COMMAND_RUN: the command, NULL behind the last */
 };
