@@ -16,6 +16,7 @@
 
 #define WORD_BITS 64
 #define AVERAGE_LENGTH 4 /* bytes an instruction, for the first allocation */
+#define POOL_DUMMY_SIZE_CLASS 0xffff /* DUMMY_SIZE_IDX (Objects/obmalloc.c): no class yet */
 
 DEFINE_CLEANUP(struct code *, code_free)
 
@@ -131,6 +132,7 @@ static uint8_t hints_of(const ZydisDecodedInstruction *instruction)
 	const bool mov = instruction->mnemonic == ZYDIS_MNEMONIC_MOV &&
 			 instruction->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT;
 	const uint8_t opcode = instruction->opcode, width = instruction->operand_width;
+	const uint64_t immediate = instruction->raw.imm[0].value.u;
 	int64_t displacement = 0;
 	uint8_t hints = 0;
 
@@ -140,11 +142,9 @@ static uint8_t hints_of(const ZydisDecodedInstruction *instruction)
 		hints |= opcode == 0x8b ? HINT_LOAD_8 : opcode == 0x89 ? HINT_STORE_8 : 0;
 	if (width == 32 && displacement == 0 && is_count_write(instruction))
 		hints |= HINT_WRITE_0;
-	if (mov && width == 32 && displacement == 0x24 && (opcode == 0x89 || opcode == 0xc7))
+	if (mov && width == 32 && displacement == 0x24 &&
+	    (opcode == 0x89 || (opcode == 0xc7 && immediate != POOL_DUMMY_SIZE_CLASS)))
 		hints |= HINT_STORE_24;
-	if (mov && width == 32 && displacement == 0 && opcode == 0xc7 &&
-	    instruction->raw.imm[0].value.u == 1)
-		hints |= HINT_ONE_0;
 	return hints;
 }
 
@@ -164,6 +164,13 @@ static bool reference_of(const ZydisDecodedInstruction *instruction, uint64_t ne
 		return true;
 	}
 	return false;
+}
+
+static bool is_slot_load(const ZydisDecodedInstruction *instruction)
+{
+	return instruction->mnemonic == ZYDIS_MNEMONIC_MOV && instruction->opcode == 0x8b &&
+	       instruction->operand_width == 64 && instruction->raw.modrm.mod == 0 &&
+	       instruction->raw.modrm.rm == 5;
 }
 
 static void fill(struct code_instruction *ret, const ZydisDecodedInstruction *instruction,
@@ -195,6 +202,8 @@ static void fill(struct code_instruction *ret, const ZydisDecodedInstruction *in
 		ret->hints |= HINT_REFERENCE;
 		ret->target = (uint32_t)(reference - base);
 	}
+	if (is_slot_load(instruction))
+		ret->hints |= HINT_SLOT;
 }
 
 static int reserve_instruction(struct code *code)

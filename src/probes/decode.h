@@ -66,9 +66,9 @@ enum code_hint {
 	HINT_LOAD_8 = 0x01, /* mov r64, [base + 8], base not rsp */
 	HINT_STORE_8 = 0x02, /* mov [base + 8], r64, base not rsp */
 	HINT_WRITE_0 = 0x04, /* 32-bit mov, inc, dec, add or sub of memory at [base + 0] */
-	HINT_STORE_24 = 0x08, /* mov [base + 0x24], r32 or imm32: a pool's size class */
-	HINT_ONE_0 = 0x10, /* mov dword [base + 0], 1: a fresh pool's first block */
-	HINT_REFERENCE = 0x20, /* rip-relative, 32-bit displacement or 32-bit immediate */
+	HINT_STORE_24 = 0x08, /* mov [base + 0x24], r32 or imm32: a pool gets a size class */
+	HINT_REFERENCE = 0x10, /* rip-relative, 32-bit displacement or 32-bit immediate */
+	HINT_SLOT = 0x20, /* mov r64, [rip + displacement]: may load a GOT slot */
 };
 
 #define CODE_TARGET_NONE UINT32_MAX
@@ -145,6 +145,8 @@ size_t code_next(const struct code *code, size_t index);
 size_t code_previous(const struct code *code, size_t index);
 /* Direct branches: where to; CODE_NONE when that is outside, and for all other instructions. */
 size_t code_target(const struct code *code, size_t index);
+/* Direct branches: the address even when that is outside (a PLT); 0 for all other instructions. */
+uint64_t code_branch_address(struct code *code, size_t index);
 /* HINT_REFERENCE: the address meant by rip + displacement, or the displacement or immediate itself. */
 uint64_t code_reference(const struct code *code, size_t index);
 /* Operands, decoded now if they weren't yet; NULL if memory runs out. Valid until the next call. */

@@ -57,6 +57,6 @@ int match_fresh_pools(struct code *code, struct matches *matches, uint32_t *ret_
  * (3.13 and later).  -ENOENT: the flag was not found.
  */
 int match_creations(struct code *code, const struct image *image, bool destructions,
-		    struct matches *matches, uint32_t *ret_unresolved);
+		    struct matches *matches);
 
 #endif

@@ -144,3 +144,24 @@ const struct code_operation *code_operation(struct code *code, size_t index)
 	instruction->operation = (uint32_t)++code->n_operations;
 	return operation;
 }
+
+uint64_t code_branch_address(struct code *code, size_t index)
+{
+	const struct code_instruction *instruction = &code->instructions[index];
+	const struct code_operation *operation;
+
+	switch (instruction->flow) {
+	case FLOW_CONDITIONAL:
+	case FLOW_CONDITIONAL_OTHER:
+	case FLOW_JUMP:
+	case FLOW_CALL:
+		break;
+	default:
+		return 0;
+	}
+	operation = code_operation(code, index);
+	if (!operation || operation->operands[0].kind != OPERAND_IMMEDIATE)
+		return 0;
+	return code_vaddr(code, index) + instruction->length +
+	       (uint64_t)operation->operands[0].value;
+}

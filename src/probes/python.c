@@ -68,10 +68,9 @@ static int match_all(struct code *code, const struct image *image,
 	error = match_fresh_pools(code, matches, &unresolved);
 	if (error)
 		return error;
-	(void)image;
-	(void)options;
 	*ret_unresolved = unresolved;
-	return 0;
+	error = match_creations(code, image, options->destructions, matches);
+	return error == -ENOENT ? 0 : error;
 }
 
 int plan_make_python(const struct image *image, const struct plan_python_options *options,

@@ -82,6 +82,7 @@ static int advance(struct walk *walk, const struct walk_limits *limits,
 		   const struct walk_visitor *visitor, void *context)
 {
 	struct walk_path *path = &walk->path;
+	size_t target;
 
 	switch (code_at(walk->code, path->index)->flow) {
 	case FLOW_CONDITIONAL:
@@ -92,9 +93,16 @@ static int advance(struct walk *walk, const struct walk_limits *limits,
 		conditional(walk, limits);
 		return 0;
 	case FLOW_JUMP:
-		path->index = code_target(walk->code, path->index);
+		target = code_target(walk->code, path->index);
+		if (target == CODE_NONE && visitor->call)
+			visitor->call(walk, path, context);
+		path->index = target;
 		return 0;
 	case FLOW_JUMP_INDIRECT:
+		if (visitor->call)
+			visitor->call(walk, path, context);
+		path->index = CODE_NONE;
+		return 0;
 	case FLOW_STOP:
 		path->index = CODE_NONE;
 		return 0;

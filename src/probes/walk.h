@@ -59,7 +59,10 @@ struct walk_visitor {
 	void (*conditional)(struct walk *walk, struct walk_path *path, void *context);
 	/* After an instruction that stored something; path->index is it. May be NULL. */
 	void (*stored)(struct walk *walk, struct walk_path *path, void *context);
-	/* At a call, before its effect. May be NULL; true ends the path. */
+	/*
+	 * At a call, before its effect, and at a jump that leaves what can be followed (a tail
+	 * call, as a rule). May be NULL; true ends the path.
+	 */
 	bool (*call)(struct walk *walk, struct walk_path *path, void *context);
 };
 
