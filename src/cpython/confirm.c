@@ -209,13 +209,22 @@ static bool is_thread_pointer(const struct interpreter *interpreter, uint64_t po
 	return !memory_read_u64(interpreter->memory, pointer, &self, NULL) && self == pointer;
 }
 
+/*
+ * A fork that Python does not learn of (uWSGI's workers without threads) leaves
+ * the parent's ids in the child's thread states: then an id has at least to be
+ * one that the kernel could give (PID_MAX_LIMIT of Linux, linux/threads.h).
+ */
+static bool could_be_native_id(uint64_t id)
+{
+	return id > 0 && id <= 4 * 1024 * 1024;
+}
+
 int confirm_threads(const struct interpreter *interpreter, const pid_t *native_ids,
 		    size_t n_native_ids, struct fault *reterr_fault)
 {
 	_cleanup_free_ struct interpreter_thread *threads = NULL;
-	bool native = interpreter->layout.tstate_native_thread_id == LAYOUT_ABSENT ||
-		      !n_native_ids;
-	bool pointer = false;
+	bool has_ids = interpreter->layout.tstate_native_thread_id != LAYOUT_ABSENT;
+	bool native = !has_ids, pointer = false;
 	size_t n;
 	int error = interpreter_threads(interpreter, &threads, &n, reterr_fault);
 
@@ -228,13 +237,16 @@ int confirm_threads(const struct interpreter *interpreter, const pid_t *native_i
 	if (error)
 		return error;
 	for (size_t i = 0; i < n; i++) {
-		native |= is_native_id(native_ids, n_native_ids, threads[i].native_id);
-		pointer |= is_thread_pointer(interpreter, threads[i].pthread_address);
+		bool self = is_thread_pointer(interpreter, threads[i].pthread_address);
+
+		pointer |= self;
+		native |= is_native_id(native_ids, n_native_ids, threads[i].native_id) ||
+			  (self && could_be_native_id(threads[i].native_id));
 	}
-	if (!native)
-		return contradiction(threads[0].tstate, "tstate_native_thread_id", reterr_fault);
 	if (!pointer)
 		return contradiction(threads[0].tstate, "tstate_thread_id", reterr_fault);
+	if (!native)
+		return contradiction(threads[0].tstate, "tstate_native_thread_id", reterr_fault);
 	return 0;
 }
 

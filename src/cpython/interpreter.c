@@ -107,12 +107,30 @@ static bool jit_runs(const struct interpreter *interpreter)
 	return enabled != 0;
 }
 
+static int interpreter_open(struct interpreter *interpreter, const pid_t *native_ids,
+			    size_t n_native_ids, struct fault *reterr_fault)
+{
+	const char *why;
+	int error = interpreter_identify(interpreter->image, &interpreter->version, &why,
+					 reterr_fault);
+
+	if (error)
+		return error;
+	interpreter->runtime = interpreter_symbol(interpreter, "_PyRuntime");
+	error = layout_choose(interpreter, reterr_fault);
+	if (!error)
+		error = confirm(interpreter, native_ids, n_native_ids, reterr_fault);
+	if (!error)
+		interpreter->has_jit = jit_runs(interpreter);
+	return error;
+}
+
 int interpreter_new(struct memory *memory, const struct image *image, uint64_t bias,
 		    const pid_t *native_ids, size_t n_native_ids, struct interpreter **ret,
 		    struct fault *reterr_fault)
 {
 	CLEANUP(interpreter_free) struct interpreter *interpreter = calloc(1, sizeof(*interpreter));
-	const char *why;
+	struct fault fault = { 0 }; /* of attempts too, which a later one may have made good */
 	int error;
 
 	if (!interpreter)
@@ -120,16 +138,9 @@ int interpreter_new(struct memory *memory, const struct image *image, uint64_t b
 	interpreter->memory = memory;
 	interpreter->image = image;
 	interpreter->bias = bias;
-	error = interpreter_identify(image, &interpreter->version, &why, reterr_fault);
+	error = interpreter_open(interpreter, native_ids, n_native_ids, &fault);
 	if (error)
-		return error;
-	interpreter->runtime = interpreter_symbol(interpreter, "_PyRuntime");
-	error = layout_choose(interpreter, reterr_fault);
-	if (!error)
-		error = confirm(interpreter, native_ids, n_native_ids, reterr_fault);
-	if (error)
-		return error;
-	interpreter->has_jit = jit_runs(interpreter);
+		return fault_set(reterr_fault, error, fault.reason, fault.where, fault.field);
 	*ret = TAKE_PTR(interpreter);
 	return 0;
 }

@@ -106,7 +106,8 @@ struct interpreter_thread {
 	uint64_t tstate;
 	uint64_t interp;
 	uint64_t pthread_address; /* pthread_self() */
-	uint64_t native_id; /* 0 where the version has none (before 3.11) */
+	/* 0 where the version has none (before 3.11). Stale (the parent's) after a fork by C code. */
+	uint64_t native_id;
 };
 /*
  * All thread states of all interpreters; the array is the caller's, to free().
