@@ -263,7 +263,7 @@ def zoo_facts(name):
     source = (ZOO / f"{name}.py").read_text()
     facts = None
     for node in ast.parse(source).body:
-        if isinstance(node, ast.Assign) and node.targets[0].id == "ZOO":
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ZOO":
             facts = ast.literal_eval(node.value)
     lines = [number for number, line in enumerate(source.splitlines(), 1)
              if line.rstrip().endswith("# LEAK")]
