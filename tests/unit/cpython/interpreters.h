@@ -98,7 +98,7 @@ static inline void interpreters_done(struct interpreters *found)
 struct child {
 	pid_t pid;
 	FILE *to, *from;
-	char line[1 << 16]; /* the last answer, without its newline */
+	char line[1 << 18]; /* the last answer, without its newline */
 };
 
 static inline char *script_read(const char *name)
@@ -117,7 +117,7 @@ static inline char *script_read(const char *name)
 	return text;
 }
 
-static inline void child_exec(const char *command, const char *script, int to, int from)
+static inline void child_exec(const char *command, const char *script, int to, int from, int errors)
 {
 	char *argv[ORACLE_WORDS_MAX + 3] = { NULL };
 	char *rest = strdup(command);
@@ -132,11 +132,15 @@ static inline void child_exec(const char *command, const char *script, int to, i
 	setenv("PYTHONIOENCODING", "utf-8", 1);
 	dup2(to, STDIN_FILENO);
 	dup2(from, STDOUT_FILENO);
+	if (errors >= 0)
+		dup2(errors, STDERR_FILENO);
 	execvp(argv[0], argv);
 	_exit(127);
 }
 
-static inline void child_start(struct child *child, const char *command, const char *script_name)
+/* errors: where its standard error goes; -1: to ours. */
+static inline void child_start_with(struct child *child, const char *command,
+				    const char *script_name, int errors)
 {
 	char *script = script_read(script_name);
 	int to[2], from[2];
@@ -146,12 +150,17 @@ static inline void child_start(struct child *child, const char *command, const c
 	child->pid = fork();
 	assert_true(child->pid >= 0);
 	if (child->pid == 0)
-		child_exec(command, script, to[0], from[1]);
+		child_exec(command, script, to[0], from[1], errors);
 	close(to[0]);
 	close(from[1]);
 	child->to = fdopen(to[1], "w");
 	child->from = fdopen(from[0], "r");
 	free(script);
+}
+
+static inline void child_start(struct child *child, const char *command, const char *script_name)
+{
+	child_start_with(child, command, script_name, -1);
 }
 
 /* The next line that the child says. */
