@@ -60,7 +60,7 @@ struct creations {
 struct witnesses {
 	bool called;
 	uint64_t callee; /* 0: indirect */
-	bool object_named, second_known, stored;
+	bool object_named, object_fixed, second_known, stored;
 	int64_t second; /* the second argument, where it is a constant */
 	struct state_name object; /* the first argument */
 	struct state_name store; /* where 1 is stored on the fast arm */
@@ -122,6 +122,7 @@ static bool slow_called(struct walk *walk, struct walk_path *path, void *context
 	witnesses->callee = code_branch_address(walk->code, path->index);
 	witnesses->object_named = name_initial(walk->symbols, registers[CODE_RDI],
 					       &witnesses->object) == 0;
+	witnesses->object_fixed = expr_kind(walk->symbols, registers[CODE_RDI]) == EXPR_CONSTANT;
 	witnesses->second_known = expr_kind(walk->symbols, registers[CODE_RSI]) == EXPR_CONSTANT;
 	witnesses->second = expr_value(walk->symbols, registers[CODE_RSI]);
 	return true;
@@ -261,22 +262,30 @@ static int find_checks(struct creations *creations)
 	return creations->checks.error ? creations->checks.error : creations->before.error;
 }
 
+/* Static objects are immortal: their deallocation is a fatal error. */
+static bool judge_destruction(const struct witnesses *seen, struct match *ret)
+{
+	ret->kind = SITE_DESTROY;
+	ret->named = seen->object_named;
+	ret->name = seen->object;
+	return !seen->object_fixed;
+}
+
 /* 3.13 and later: the second argument says what it is. */
 static bool judge_tracer(const struct creations *creations, const struct witnesses *seen,
 			 struct match *ret)
 {
 	const struct match *before = matches_find(&creations->before, ret->at, SITE_CREATE);
+	const bool known = seen->called && seen->second_known;
 
-	if (seen->called && seen->second_known && seen->second == TRACER_DESTROY) {
-		ret->kind = SITE_DESTROY;
-		ret->named = seen->object_named;
-		ret->name = seen->object;
-		return true;
-	}
-	if (seen->called && seen->second_known && seen->second == TRACER_CREATE &&
-	    seen->object_named) {
+	if (known && seen->second == TRACER_DESTROY)
+		return judge_destruction(seen, ret);
+	if (known && seen->second == TRACER_CREATE && seen->object_named) {
+		/* A register is as good as what the arm loads from the frame, and cheaper. */
+		const bool spilled = seen->object.memory && before && before->named;
+
 		ret->named = true;
-		ret->name = seen->object;
+		ret->name = spilled ? before->name : seen->object;
 		return true;
 	}
 	if (before) {
@@ -284,7 +293,7 @@ static bool judge_tracer(const struct creations *creations, const struct witness
 		ret->name = before->name;
 		return true;
 	}
-	if (!seen->called || !seen->second_known || seen->second != TRACER_CREATE)
+	if (!known || seen->second != TRACER_CREATE)
 		return false;
 	ret->named = seen->stored;
 	ret->name = seen->store;

@@ -230,20 +230,19 @@ static int ways_to(struct ways *ways, struct code *code, size_t index)
 	return 0;
 }
 
-/* Names the pool that P initialises by what is in the registers at the way in; -ENOENT. */
-static int name_pool(struct fresh *fresh, const struct way_in *way, size_t initialisation,
+/* Names the pool that P initialises by what is in the registers at entry, which leads there; -ENOENT. */
+static int name_pool(struct fresh *fresh, size_t entry, size_t initialisation,
 		     struct state_name *ret)
 {
 	const struct code_operation *operation = code_operation(fresh->code, initialisation);
 	struct symbols *symbols = fresh->symbols;
-	struct state state, before;
+	struct state state;
 	expr pool, base;
 	int64_t offset;
 
 	symbols_reset(symbols);
-	state_begin(&before);
 	state_begin(&state);
-	if (!operation || !run_straight(fresh, &state, way->entry, initialisation, CODE_NONE, NULL))
+	if (!operation || !run_straight(fresh, &state, entry, initialisation, CODE_NONE, NULL))
 		return -ENOENT;
 	pool = symbols_sum(symbols, state_address(symbols, &state, &operation->operands[0]),
 			   -SIZE_CLASS);
@@ -316,6 +315,59 @@ static void add_fresh(struct fresh *fresh, const struct way_in *way, const struc
 	matches_add(fresh->matches, &match);
 }
 
+/* Does the straight line from entry to P pass through index? */
+static bool leads_through(const struct fresh *fresh, size_t entry, size_t index,
+			  size_t initialisation)
+{
+	for (unsigned step = 0; step < INITIALISATION_STEPS; step++) {
+		if (entry == CODE_NONE || entry == initialisation)
+			return false;
+		if (entry == index)
+			return true;
+		entry = code_at(fresh->code, entry)->flow == FLOW_JUMP ?
+				code_target(fresh->code, entry) :
+				code_next(fresh->code, entry);
+	}
+	return false;
+}
+
+/*
+ * Where the pool's address is still computed behind the conditional jump (3.8
+ * aligns a new arena there), a direct jump further on, which is emulated as
+ * well, may have it: if no other way in passes through that.
+ */
+static bool add_later_jump(struct fresh *fresh, const struct ways *ways, const struct way_in *way,
+			   size_t initialisation)
+{
+	size_t index = way->entry;
+
+	for (unsigned step = 0; step < INITIALISATION_STEPS; step++) {
+		struct match match = {
+			.kind = SITE_FRESH,
+			.condition = WIRE_CONDITION_ALWAYS,
+			.named = true,
+		};
+		size_t shared = 0;
+
+		if (index == CODE_NONE || index == initialisation)
+			return false;
+		if (code_at(fresh->code, index)->flow != FLOW_JUMP) {
+			index = code_next(fresh->code, index);
+			continue;
+		}
+		for (size_t i = 0; i < ways->n; i++)
+			shared += leads_through(fresh, ways->ways[i].entry, index, initialisation);
+		if (shared == 1 && name_pool(fresh, index, initialisation, &match.name) == 0) {
+			match.at = (uint32_t)index;
+			match.value = match.name.memory ? VALUE_POOL_FIRST_MEMORY : VALUE_POOL_FIRST;
+			matches_add(fresh->matches, &match);
+			return true;
+		}
+		index = code_target(fresh->code, index);
+	}
+	return false;
+}
+
 static int resolve(struct fresh *fresh, struct ways *ways, size_t initialisation)
 {
 	int error = ways_to(ways, fresh->code, initialisation);
@@ -325,12 +377,13 @@ static int resolve(struct fresh *fresh, struct ways *ways, size_t initialisation
 	if (ways->incomplete)
 		fresh->unresolved++;
 	for (size_t i = 0; i < ways->n; i++) {
+		const struct way_in *way = &ways->ways[i];
 		struct state_name name;
 
-		if (name_pool(fresh, &ways->ways[i], initialisation, &name))
+		if (name_pool(fresh, way->entry, initialisation, &name) == 0)
+			add_fresh(fresh, way, &name);
+		else if (!add_later_jump(fresh, ways, way, initialisation))
 			fresh->unresolved++;
-		else
-			add_fresh(fresh, &ways->ways[i], &name);
 	}
 	return fresh->matches->error;
 }

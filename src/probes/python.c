@@ -23,7 +23,7 @@ static int choose_name(const struct match *match, struct plan_site *ret)
 	ret->condition = match->condition;
 	if (match->registers)
 		name = (struct state_name){ (uint8_t)__builtin_ctz(match->registers), false, 0 };
-	else if (!match->named && match->pool_named)
+	else if (match->pool_named && (!match->named || match->name.memory))
 		name = (struct state_name){ match->pool.reg, true, match->pool.displacement };
 	else if (!match->named)
 		return -ENOENT;
