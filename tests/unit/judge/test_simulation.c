@@ -248,7 +248,7 @@ static void what_does_not_leak_is_not_called_a_leak(void **state)
 	expect_innocent("warm-up", warm_up, 0.01, 0.02);
 	expect_innocent("slow warm-up", slow_warm_up, 0.08, 0.7);
 	expect_innocent("filled cache", filled_cache, 0.01, 0.02);
-	expect_innocent("saw-tooth", saw_tooth, 0.02, 0.04);
+	expect_innocent("saw-tooth", saw_tooth, 0.01, 0.02);
 	expect_innocent("switching job", switching, 0.01, 0.03);
 	expect_innocent("correlated noise", correlated_noise, 0.01, 0.04);
 	expect_innocent("random walk", random_walk, 0.02, 0.06);
