@@ -80,8 +80,8 @@ static int confirm_once(struct interpreter *interpreter, const pid_t *native_ids
 	return error;
 }
 
-static int confirm(struct interpreter *interpreter, const pid_t *native_ids, size_t n_native_ids,
-		   struct fault *reterr_fault)
+int interpreter_confirm(struct interpreter *interpreter, const pid_t *native_ids,
+			size_t n_native_ids, struct fault *reterr_fault)
 {
 	int error = -EPROTO;
 
@@ -119,7 +119,7 @@ static int interpreter_open(struct interpreter *interpreter, const pid_t *native
 	interpreter->runtime = interpreter_symbol(interpreter, "_PyRuntime");
 	error = layout_choose(interpreter, reterr_fault);
 	if (!error)
-		error = confirm(interpreter, native_ids, n_native_ids, reterr_fault);
+		error = interpreter_confirm(interpreter, native_ids, n_native_ids, reterr_fault);
 	if (!error)
 		interpreter->has_jit = jit_runs(interpreter);
 	return error;

@@ -48,6 +48,13 @@ int contradiction(uint64_t where, const char *field, struct fault *reterr_fault)
 int interpreters_read(const struct interpreter *interpreter, uint64_t **ret, size_t *ret_n,
 		      struct fault *reterr_fault);
 
+/*
+ * Holds the interpreter's layout against the target, by all of the following.
+ * Fills in what is found on the way: allocator, arenas.
+ */
+int interpreter_confirm(struct interpreter *interpreter, const pid_t *native_ids,
+			size_t n_native_ids, struct fault *reterr_fault);
+
 /* Each compares what the target says with the layout. */
 int confirm_types(const struct interpreter *interpreter, struct fault *reterr_fault);
 int confirm_threads(const struct interpreter *interpreter, const pid_t *native_ids,
