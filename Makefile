@@ -16,6 +16,9 @@ FUZZ_SECONDS ?= 60
 JOBS ?= $(shell nproc)
 VERSION := 0.1.0
 
+# A line for each step; V=1 shows the commands.
+say = $(if $(V),,@printf '  %-6s %s\n' $(1) $@;)
+
 MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 export PYTHONDONTWRITEBYTECODE := 1
@@ -40,19 +43,19 @@ ARCHIVES := $(foreach room,$(ROOMS),$(BUILD)/lib/$(room).a)
 all: $(BUILD)/pyleakd
 
 $(BUILD)/pyleakd: $(MAIN) $(ARCHIVES)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(MAIN) $(ARCHIVES) $(LIBS)
+	$(call say,LINK)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(MAIN) $(ARCHIVES) $(LIBS)
 
 define room_rule
 $(BUILD)/lib/$(1).a: $(filter-out $(MAIN),$(call room_objects,$(1)))
 	@mkdir -p $$(@D)
 	@rm -f $$@
-	ar rcs $$@ $$^
+	$$(call say,AR)ar rcs $$@ $$^
 endef
 $(foreach room,$(ROOMS),$(eval $(call room_rule,$(room))))
 
 $(BUILD)/obj/%.o: src/%.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 # --- BPF --------------------------------------------------------------------------------------
 BPF_SOURCES := $(wildcard bpf/*.bpf.c)
@@ -63,11 +66,11 @@ BPF_OBJECTS := $(patsubst bpf/%.bpf.c,$(BUILD)/bpf/%.bpf.o,$(BPF_SOURCES))
 
 $(BUILD)/gen/%.skel.h: $(BUILD)/bpf/%.bpf.o
 	@mkdir -p $(@D)
-	$(BPFTOOL) gen skeleton $< name $(subst -,_,$*)_bpf > $@.tmp && mv $@.tmp $@
+	$(call say,SKEL)$(BPFTOOL) gen skeleton $< name $(subst -,_,$*)_bpf > $@.tmp && mv $@.tmp $@
 
 $(BUILD)/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h vmlinux/*.h) include/pyleakd/wire.h
 	@mkdir -p $(@D)
-	$(CLANG) -target bpf -D__TARGET_ARCH_x86 -mcpu=v3 -O2 -g -Wall -Werror -Iinclude -Ivmlinux -Ibpf -c -o $@ $<
+	$(call say,BPF)$(CLANG) -target bpf -D__TARGET_ARCH_x86 -mcpu=v3 -O2 -g -Wall -Werror -Iinclude -Ivmlinux -Ibpf -c -o $@ $<
 
 $(call room_objects,capture): $(SKELETONS)
 
@@ -89,7 +92,7 @@ below = $(shell echo "$(ROOMS)" | tr ' ' '\n' | sed -n '/^$(1)$$/,$$p')
 define unit_rule
 $(call unit_of,$(1)): $(BUILD)/unit/$(1)/%: tests/unit/$(1)/%.c $(wildcard tests/unit/$(1)/*.h) $(foreach room,$(call below,$(1)),$(BUILD)/lib/$(room).a) | $(SKELETONS)
 	@mkdir -p $$(@D)
-	$$(CC) $$(ALL_CFLAGS) -Wno-missing-prototypes -Itests -MMD -MP -o $$@ $$< $(foreach room,$(call below,$(1)),$(BUILD)/lib/$(room).a) -lcmocka $$(LIBS)
+	$$(call say,UNIT)$$(CC) $$(ALL_CFLAGS) -Wno-missing-prototypes -Itests -MMD -MP -o $$@ $$< $(foreach room,$(call below,$(1)),$(BUILD)/lib/$(room).a) -lcmocka $$(LIBS)
 .PHONY: check-unit-$(1)
 check-unit-$(1): $(call unit_of,$(1))
 	$$(call run_each,$$^)
@@ -112,13 +115,13 @@ TOOLS := $(patsubst tools/%.c,$(BUILD)/tools/%,$(sort $(wildcard tools/*.c)))
 
 $(BENCHES): $(BUILD)/bench/%: bench/%.c $(ARCHIVES)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -o $@ $< $(ARCHIVES) $(LIBS)
+	$(call say,BENCH)$(CC) $(ALL_CFLAGS) -o $@ $< $(ARCHIVES) $(LIBS)
 
 # What is in tools/ looks at files and processes: it needs the rooms from probes down.
 TOOL_ARCHIVES := $(foreach room,$(call below,probes),$(BUILD)/lib/$(room).a)
 $(TOOLS): $(BUILD)/tools/%: tools/%.c $(TOOL_ARCHIVES)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -o $@ $< $(TOOL_ARCHIVES) $(LIBS)
+	$(call say,TOOL)$(CC) $(ALL_CFLAGS) -o $@ $< $(TOOL_ARCHIVES) $(LIBS)
 
 .PHONY: tools
 tools: $(TOOLS)
@@ -136,7 +139,7 @@ FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzzer/%,$(sort $(wildcard tests/f
 
 $(FUZZERS): $(BUILD)/fuzzer/%: tests/fuzz/%.c $(wildcard tests/fuzz/*.h) $(ARCHIVES)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -Wno-missing-prototypes -Itests -MMD -MP -o $@ $< $(ARCHIVES) $(LIBS)
+	$(call say,FUZZ)$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -Wno-missing-prototypes -Itests -MMD -MP -o $@ $< $(ARCHIVES) $(LIBS)
 
 .PHONY: fuzz-programs
 fuzz-programs: $(FUZZERS)
@@ -232,7 +235,7 @@ tidy: compdb
 ## compdb: compile_commands.json, for editors and clang-tidy
 .PHONY: compdb
 compdb: $(SKELETONS)
-	@$(MAKE) --no-print-directory -Bn all unit-programs CC=$(CC) | tools/compdb.py > compile_commands.json
+	@$(MAKE) --no-print-directory -Bn V=1 all unit-programs CC=$(CC) | tools/compdb.py > compile_commands.json
 
 ## install: the program and its manual, below $(DESTDIR)$(PREFIX)
 .PHONY: install
