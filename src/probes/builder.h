@@ -23,7 +23,8 @@ struct plan_builder {
 
 /*
  * Adds the instruction at index of the code: site brings kind, reg, value,
- * displacement and condition, the rest is filled in.  What must not be probed,
+ * displacement and condition (and function, if it knows better), the rest is
+ * filled in.  What must not be probed,
  * what is unreachable and what is not emulated is counted, not added.
  * -E2BIG: more than PLAN_SITES_MAX.
  */

@@ -140,11 +140,9 @@ int code_branches_to_visit(struct code *code, size_t index,
 	return 0;
 }
 
-bool code_is_emulated(const struct code *code, size_t index)
+bool instruction_is_emulated(const uint8_t *bytes, size_t length)
 {
-	const uint8_t *bytes = code_instruction_bytes(code, index);
-
-	switch (code->instructions[index].length) {
+	switch (length) {
 	case 1: /* push r64, nop */
 		return (bytes[0] >= 0x50 && bytes[0] <= 0x57) || bytes[0] == 0x90;
 	case 2: /* jcc rel8, jmp rel8, push r8-r15 */
@@ -157,4 +155,10 @@ bool code_is_emulated(const struct code *code, size_t index)
 	default:
 		return false;
 	}
+}
+
+bool code_is_emulated(const struct code *code, size_t index)
+{
+	return instruction_is_emulated(code_instruction_bytes(code, index),
+				       code->instructions[index].length);
 }

@@ -375,10 +375,13 @@ static void creations_done(struct creations *creations)
 	matches_done(&creations->before);
 }
 
-int match_creations(struct code *code, const struct image *image, bool destructions,
-		    struct matches *matches)
+int match_creations_of(struct code *code, const struct tracing_flag *flag, bool destructions,
+		       struct matches *matches)
 {
-	__attribute__((cleanup(creations_done))) struct creations creations = { .code = code };
+	__attribute__((cleanup(creations_done))) struct creations creations = {
+		.code = code,
+		.flag = *flag,
+	};
 	int error;
 
 	error = walk_new(code, &creations.walk);
@@ -387,11 +390,24 @@ int match_creations(struct code *code, const struct image *image, bool destructi
 	error = walk_new(code, &creations.arms);
 	if (error)
 		return error;
-	error = tracing_flag_find(creations.walk, image, &creations.flag);
-	if (error)
-		return error;
 	error = find_checks(&creations);
 	if (error)
 		return error;
 	return judge(&creations, destructions, matches);
+}
+
+int match_creations(struct code *code, const struct image *image, bool destructions,
+		    struct matches *matches)
+{
+	CLEANUP(walk_free) struct walk *walk = NULL;
+	struct tracing_flag flag;
+	int error;
+
+	error = walk_new(code, &walk);
+	if (error)
+		return error;
+	error = tracing_flag_find(walk, image, &flag);
+	if (error)
+		return error;
+	return match_creations_of(code, &flag, destructions, matches);
 }

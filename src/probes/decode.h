@@ -172,5 +172,7 @@ int code_branches_to_visit(struct code *code, size_t index,
  * branch_setup_xol_ops() and push_setup_xol_ops().
  */
 bool code_is_emulated(const struct code *code, size_t index);
+/* The same of the bytes of an instruction of this length. */
+bool instruction_is_emulated(const uint8_t *bytes, size_t length);
 
 #endif

@@ -52,11 +52,17 @@ int match_pymalloc(struct code *code, struct matches *matches);
 /* allocate_from_new_pool, by emulated jumps alone; *ret_unresolved: ways in that could not be named. */
 int match_fresh_pools(struct code *code, struct matches *matches, uint32_t *ret_unresolved);
 
+struct tracing_flag;
+
 /*
  * The tracing check of _Py_NewReference, and with destructions _Py_Dealloc's
  * (3.13 and later).  -ENOENT: the flag was not found.
  */
 int match_creations(struct code *code, const struct image *image, bool destructions,
 		    struct matches *matches);
+
+/* The same of a flag that is known. */
+int match_creations_of(struct code *code, const struct tracing_flag *flag, bool destructions,
+		       struct matches *matches);
 
 #endif

@@ -95,7 +95,8 @@ int plan_builder_add(struct plan_builder *builder, size_t index, const struct pl
 	added.vaddr = code_vaddr(builder->code, index);
 	added.length = code_at(builder->code, index)->length;
 	added.emulated = code_is_emulated(builder->code, index);
-	added.function = plan_site_function(site->kind);
+	if (!added.function)
+		added.function = plan_site_function(site->kind);
 	memcpy(added.bytes, code_instruction_bytes(builder->code, index), added.length);
 	if (!is_reachable(builder->image, added.vaddr)) {
 		plan->statistics.pruned++;
