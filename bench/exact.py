@@ -88,10 +88,9 @@ def run_exact(workload, seconds):
     with support.Program(python_with(), WORKLOADS, workload) as target, \
             tempfile.NamedTemporaryFile() as output:
         target.expect("requests")
-        before_kb = support.private_text_kb(target.pid)
         with support.session("--pid", target.pid, "--mode", "exact", "--format", "json",
                              "--output", output.name, stdout=subprocess.DEVNULL) as process:
-            support.wait_attached(target.pid, before_kb)
+            support.wait_attached(target.pid)
             before = programs()
             requests, cpu = measure(target, seconds)
             hits = hits_between(before, programs())

@@ -198,41 +198,42 @@ def private_text_kb(pid):
     return total
 
 
-def wait_attached(pid, before_kb, timeout=20):
-    """Waits until breakpoints are in the target's text and no more are coming.
-
-    A breakpoint makes a private copy of its page: seen from the kernel's own books.
-    """
-    end = time.monotonic() + timeout
-    last, since = before_kb, time.monotonic()
-    while time.monotonic() < end:
-        now = private_text_kb(pid)
-        if now != last:
-            last, since = now, time.monotonic()
-        if last > before_kb and time.monotonic() - since > 0.5:
-            return
-        time.sleep(0.05)
-    raise AssertionError("no breakpoint came into the target's text")
-
-
 def text_differences(pid):
-    """Places in the target's executable file mappings that differ from their files."""
+    """Places in the target's executable file mappings that differ from their files: breakpoints."""
     different = []
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         for mapping in mappings(pid):
-            if "x" not in mapping.protection or not mapping.path.startswith("/"):
-                continue
-            file = f"/proc/{pid}/map_files/{mapping.start:x}-{mapping.end:x}"
-            size = mapping.end - mapping.start
-            memory.seek(mapping.start)
-            with open(file, "rb") as image:
-                image.seek(mapping.offset)
-                expected = image.read(size)
-            found = memory.read(size)[:len(expected)]
-            if found != expected:
-                different += [f"{mapping.path}+{mapping.offset + i:#x}"
-                              for i in range(len(found)) if found[i] != expected[i]]
+            if "x" in mapping.protection and mapping.path.startswith("/"):
+                file = f"/proc/{pid}/map_files/{mapping.start:x}-{mapping.end:x}"
+                with open(file, "rb") as image:
+                    image.seek(mapping.offset)
+                    expected = image.read(mapping.end - mapping.start)
+                memory.seek(mapping.start)
+                found = memory.read(len(expected))
+                different += [f"{mapping.path}+{mapping.offset + at:#x}"
+                              for at in _differences(expected, found)]
     return different
+
+
+def _differences(expected, found, step=4096):
+    for start in range(0, len(expected), step):
+        one, other = expected[start:start + step], found[start:start + step]
+        if one != other:
+            yield from (start + at for at in range(len(one)) if one[at:at + 1] != other[at:at + 1])
+
+
+def wait_attached(pid, timeout=20):
+    """Waits until breakpoints are in the target's text, and no more are coming."""
+    end = time.monotonic() + timeout
+    last, since = 0, time.monotonic()
+    while time.monotonic() < end:
+        now = len(text_differences(pid))
+        if now != last:
+            last, since = now, time.monotonic()
+        if last > 0 and time.monotonic() - since > 0.4:
+            return last
+        time.sleep(0.05)
+    raise AssertionError("no breakpoint came into the target's text")
 
 
 def has_uprobes_mapping(pid):
@@ -302,11 +303,10 @@ class ZooResult:
         return self
 
     def _observe(self, program, output, seconds):
-        before_kb = private_text_kb(program.pid)
         with session("--pid", program.pid, "--mode", "exact", "--duration", f"{seconds}s",
                      "--interval", "1s", "--format", "json", "--output", output,
                      stdout=subprocess.DEVNULL) as process:
-            wait_attached(program.pid, before_kb)
+            wait_attached(program.pid)
             program.say("go")
             end = time.monotonic() + seconds + 30
             while process.poll() is None and time.monotonic() < end:

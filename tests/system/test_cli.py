@@ -255,9 +255,8 @@ def test_the_json_report_has_every_key_of_the_contract(stock):
 def test_the_text_report_answers_in_its_first_lines(stock):
     with Program(stock, ZOO, "global_list.py", "--wait", "--seconds", "60") as target:
         target.expect("ready")
-        before = support.private_text_kb(target.pid)
         with session("--pid", target.pid, "--duration", "10s", "--interval", "1s") as process:
-            support.wait_attached(target.pid, before)
+            support.wait_attached(target.pid)
             target.say("go")
             stdout, stderr = process.communicate(timeout=60)
         assert process.returncode == 0, stderr
@@ -312,10 +311,9 @@ def test_an_output_that_cannot_be_written_is_refused_and_nothing_is_left(stock, 
 def test_an_interrupt_ends_a_session_with_its_report(stock):
     with Program(stock, TARGETS, "busy.py", "--sleep") as target:
         target.expect("ready")
-        before = support.private_text_kb(target.pid)
         for number in (signal.SIGINT, signal.SIGTERM):
             with session("--pid", target.pid, "--format", "json") as process:
-                support.wait_attached(target.pid, 0 if number == signal.SIGTERM else before)
+                support.wait_attached(target.pid)
                 process.send_signal(number)
                 stdout, stderr = process.communicate(timeout=20)
             assert process.returncode == 0, stderr
@@ -327,9 +325,8 @@ def test_an_interrupt_ends_a_session_with_its_report(stock):
 def test_the_targets_exit_ends_a_session_normally(stock):
     with Program(stock, TARGETS, "busy.py", "--sleep") as target:
         target.expect("ready")
-        before = support.private_text_kb(target.pid)
         with session("--pid", target.pid, "--format", "json") as process:
-            support.wait_attached(target.pid, before)
+            support.wait_attached(target.pid)
             target.process.kill()
             stdout, stderr = process.communicate(timeout=20)
         assert process.returncode == 0, stderr
@@ -372,10 +369,9 @@ def test_a_target_just_starting_is_waited_for_or_refused_in_one_line(stock):
 def test_killed_in_the_middle_it_leaves_the_target_as_it_was(stock):
     with Program(stock, TARGETS, "busy.py") as target:
         target.expect("work")
-        before = support.private_text_kb(target.pid)
         speed = support.busy_rate(target)
         with session("--pid", target.pid) as process:
-            support.wait_attached(target.pid, before)
+            support.wait_attached(target.pid)
             slowed = support.busy_rate(target)
             process.kill()
             process.wait()

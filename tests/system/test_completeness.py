@@ -20,10 +20,9 @@ class Run:
             target.expect("ready", 60)
             # What a first round imports, caches and interns is not the session's.
             before = self.work(target, 50)
-            text_kb = support.private_text_kb(target.pid)
             with session("--pid", target.pid, "--mode", "exact", "--interval", "1s",
                          "--format", "json") as process:
-                support.wait_attached(target.pid, text_kb)
+                support.wait_attached(target.pid)
                 after = self.work(target, ROUNDS)
                 support.interrupt(process)
                 stdout, stderr = process.communicate(timeout=60)
@@ -118,10 +117,9 @@ def _uwsgi_session(process, socket_path):
         time.sleep(0.05)
     for _ in range(20):
         request()
-    text_kb = support.private_text_kb(process.pid)
     with session("--pid", process.pid, "--duration", "10s", "--interval", "1s",
                  "--format", "json") as pyleakd:
-        support.wait_attached(process.pid, text_kb)
+        support.wait_attached(process.pid)
         while pyleakd.poll() is None:
             request()
             time.sleep(0.02)

@@ -103,9 +103,8 @@ def test_a_target_with_room_below_its_limit_is_probed(stock, cgroup):
     target = idle_target(stock, cgroup)
     try:
         cgroup.limit(cgroup.usage() + 64 * KIB * KIB)
-        before = support.private_text_kb(target.pid)
         with session("--pid", target.pid, "--duration", "3s", "--format", "json") as process:
-            support.wait_attached(target.pid, before)
+            support.wait_attached(target.pid)
             stdout, stderr = process.communicate(timeout=30)
         assert process.returncode == 0, stderr
         assert not json.loads(stdout).get("refused")
@@ -216,9 +215,8 @@ def test_children_forked_in_a_session_run_at_full_speed(stock):
     with Program(stock, TARGETS, "forker.py") as target:
         target.expect("ready")
         alone = children_cpu(target, 10)
-        before = support.private_text_kb(target.pid)
         with session("--pid", target.pid, "--format", "json") as process:
-            support.wait_attached(target.pid, before)
+            support.wait_attached(target.pid)
             during = children_cpu(target, 10)
             support.interrupt(process)
             stdout, stderr = process.communicate(timeout=30)
@@ -239,12 +237,11 @@ def test_with_subprocesses_the_children_are_followed(stock, tmp_path):
                       "    time.sleep(0.005)\n")
     with Program(stock, tmp_path, "parent.py") as target:
         target.expect("ready")
-        before = support.private_text_kb(target.pid)
         child = None
         try:
             with session("--pid", target.pid, "--subprocesses", "--duration", "12s",
                          "--interval", "1s", "--format", "json") as process:
-                support.wait_attached(target.pid, before)
+                support.wait_attached(target.pid)
                 target.say("fork")
                 stdout, stderr = process.communicate(timeout=60)
                 child = int(Path(f"/proc/{target.pid}/task/{target.pid}/children")
