@@ -59,14 +59,12 @@ static void give(struct ledger *ledger, struct heap *heap)
 {
 	uint64_t address = heap->blocks[heap->live++];
 	uint64_t stack = 16 + random_next() % STACKS;
-	struct wire_alloc alloc = { .header.kind = WIRE_ALLOC,
-				    .address = address,
-				    .stack = stack,
-				    .size = 64 };
-	struct wire_create create = { .header.kind = WIRE_CREATE,
-				      .address = address + (address & 64 ? 16 : 0),
-				      .stack = stack,
-				      .type = 0x5000 + address % 4096 / 64 * 16 };
+	struct wire_alloc alloc = {
+		.header.kind = WIRE_ALLOC, .address = address, .stack = stack, .size = 64};
+	struct wire_create create = {.header.kind = WIRE_CREATE,
+				     .address = address + (address & 64 ? 16 : 0),
+				     .stack = stack,
+				     .type = 0x5000 + address % 4096 / 64 * 16};
 
 	ledger_consume(ledger, &alloc.header);
 	ledger_consume(ledger, &create.header);
@@ -75,9 +73,9 @@ static void give(struct ledger *ledger, struct heap *heap)
 static void take(struct ledger *ledger, struct heap *heap)
 {
 	size_t young = heap->live < YOUNG ? heap->live : YOUNG;
-	size_t index = random_next() % 10 ? heap->live - 1 - random_next() % young :
-					    random_next() % heap->live;
-	struct wire_free record = { .header.kind = WIRE_FREE, .address = heap->blocks[index] };
+	size_t index = random_next() % 10 ? heap->live - 1 - random_next() % young
+					  : random_next() % heap->live;
+	struct wire_free record = {.header.kind = WIRE_FREE, .address = heap->blocks[index]};
 
 	ledger_consume(ledger, &record.header);
 	heap->live--;
@@ -87,7 +85,7 @@ static void take(struct ledger *ledger, struct heap *heap)
 
 static int measure(size_t blocks)
 {
-	struct heap heap = { .blocks = calloc(blocks + 1024, 8), .n = blocks + 1024 };
+	struct heap heap = {.blocks = calloc(blocks + 1024, 8), .n = blocks + 1024};
 	struct ledger *ledger = NULL;
 	uint64_t before, resident;
 	double started, filled, ended;
@@ -107,10 +105,10 @@ static int measure(size_t blocks)
 		give(ledger, &heap);
 	}
 	ended = now_seconds();
-	printf("%8zu blocks: filling %5.1f ns an event, at work %5.1f ns, %5.1f bytes a block, %s\n",
+	printf("%8zu blocks: filling %5.1f ns an event, at work %5.1f ns, %5.1f bytes a block, "
+	       "%s\n",
 	       blocks, (filled - started) * 1e9 / (2.0 * (double)blocks),
-	       (ended - filled) * 1e9 / EVENTS,
-	       (double)(resident - before) / (double)blocks,
+	       (ended - filled) * 1e9 / EVENTS, (double)(resident - before) / (double)blocks,
 	       ledger_check(ledger) ? "conserved" : "NOT CONSERVED");
 	ledger_free(ledger);
 	free(heap.blocks);
@@ -119,7 +117,7 @@ static int measure(size_t blocks)
 
 int main(void)
 {
-	static const size_t sizes[] = { 10000, 100000, 1000000, 4000000 };
+	static const size_t sizes[] = {10000, 100000, 1000000, 4000000};
 
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
 		if (measure(sizes[i]))

@@ -42,7 +42,7 @@ struct ledger;
 
 struct ledger_limits {
 	size_t max_blocks; /* outstanding at once; 0: LEDGER_BLOCKS_DEFAULT */
-	size_t max_stacks; /* 0: LEDGER_STACKS_DEFAULT; beyond, the smallest are merged as "other" */
+	size_t max_stacks; /* 0: LEDGER_STACKS_DEFAULT; the smallest are merged as "other" */
 };
 #define LEDGER_BLOCKS_DEFAULT (8u << 20)
 #define LEDGER_STACKS_DEFAULT (64u << 10)
@@ -53,7 +53,7 @@ struct ledger_limits {
 
 enum ledger_domain {
 	LEDGER_OBJECT, /* an object was created in it */
-	LEDGER_MEM, /* a pymalloc block, or the interpreter's large one, without an object of its own */
+	LEDGER_MEM, /* pymalloc's, or a large one of the interpreter's; no object of its own */
 	LEDGER_RAW, /* the interpreter's PyMem_Raw*, from the C library */
 	LEDGER_NATIVE, /* the C library, called by others */
 	LEDGER_MAPPED, /* mmap */
@@ -93,7 +93,7 @@ uint64_t ledger_sequence(const struct ledger *ledger);
  * library, up to LEDGER_FIND_REACH bytes from its start.
  */
 int ledger_find(const struct ledger *ledger, uint64_t address, struct ledger_block *ret);
-/* Each outstanding block, in no order, until visit returns non-zero. It may not change the ledger. */
+/* Each outstanding block, in no order, until visit (which changes nothing) returns non-zero. */
 int ledger_blocks_visit(const struct ledger *ledger,
 			int (*visit)(const struct ledger_block *block, void *context),
 			void *context);
@@ -147,7 +147,7 @@ struct ledger_totals {
 	uint64_t allocations, frees, creations, moves;
 	uint64_t frees_of_unknown; /* blocks from before the attach */
 	uint64_t creations_of_unknown;
-	uint64_t break_grown_bytes, break_shrunk_bytes; /* ever; the heap's chunks are counted instead */
+	uint64_t break_grown_bytes, break_shrunk_bytes; /* ever; its chunks are counted */
 	uint64_t merged_stacks; /* into "other" */
 	uint64_t losses[400]; /* by enum reason */
 };

@@ -44,7 +44,7 @@ static void verdicts_have_the_reports_names(void **state)
 
 static void below_five_intervals_everything_is_warming(void **state)
 {
-	static const double values[] = { 1e6, 2e6, 3e6, 4e6, 5e6 };
+	static const double values[] = {1e6, 2e6, 3e6, 4e6, 5e6};
 
 	(void)state;
 	for (size_t n = 1; n < 5; n++)
@@ -57,8 +57,8 @@ static void below_five_intervals_everything_is_warming(void **state)
 
 static void growth_of_less_than_a_page_is_no_leak(void **state)
 {
-	static const double bytes[] = { 100, 200, 300, 400, 500, 600, 700 };
-	static const double more[] = { 100, 700, 1300, 1900, 2500, 3100, 3700 };
+	static const double bytes[] = {100, 200, 300, 400, 500, 600, 700};
+	static const double more[] = {100, 700, 1300, 1900, 2500, 3100, 3700};
 
 	(void)state;
 	assert_int_equal(judge_values(bytes, 7).verdict, VERDICT_STABLE);
@@ -67,7 +67,7 @@ static void growth_of_less_than_a_page_is_no_leak(void **state)
 
 static void growth_that_has_stopped_is_stable(void **state)
 {
-	static const double values[] = { 1e6, 2e6, 3e6, 4e6, 5e6, 6e6, 6e6, 6e6 };
+	static const double values[] = {1e6, 2e6, 3e6, 4e6, 5e6, 6e6, 6e6, 6e6};
 
 	(void)state;
 	assert_int_equal(judge_values(values, 6).verdict, VERDICT_LEAK);
@@ -76,7 +76,7 @@ static void growth_that_has_stopped_is_stable(void **state)
 
 static void a_table_that_doubles_is_stable(void **state)
 {
-	static const double values[] = { 1e3, 1e3, 2e3, 2e3, 4e3, 4e3, 4e3, 8e3, 8e3, 8e3 };
+	static const double values[] = {1e3, 1e3, 2e3, 2e3, 4e3, 4e3, 4e3, 8e3, 8e3, 8e3};
 
 	(void)state;
 	for (size_t n = 5; n <= 10; n++)

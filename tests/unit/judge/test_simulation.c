@@ -20,7 +20,7 @@ struct rates {
 static struct rates run(simulation *simulate, size_t n)
 {
 	double values[LENGTH_MAX];
-	unsigned int counts[4] = { 0 };
+	unsigned int counts[4] = {0};
 
 	for (int i = 0; i < RUNS; i++) {
 		memset(values, 0, sizeof(values));
@@ -28,11 +28,11 @@ static struct rates run(simulation *simulate, size_t n)
 		counts[judge_values(values, n).verdict]++;
 	}
 	assert_int_equal(counts[VERDICT_WARMING], 0);
-	return (struct rates){ counts[VERDICT_GROWING] / (double)RUNS,
-			       counts[VERDICT_LEAK] / (double)RUNS };
+	return (struct rates){counts[VERDICT_GROWING] / (double)RUNS,
+			      counts[VERDICT_LEAK] / (double)RUNS};
 }
 
-static const size_t lengths[] = { 5, 6, 8, 12, 20, 30, 60, 120, 250, 400 };
+static const size_t lengths[] = {5, 6, 8, 12, 20, 30, 60, 120, 250, 400};
 #define N_LENGTHS (sizeof(lengths) / sizeof(*lengths))
 
 static void show(const char *name, size_t n, struct rates rates)
@@ -124,8 +124,8 @@ static void warm_up(double *values, size_t n)
 	double constant = 0.3 + 0.7 * random_uniform(&seed);
 
 	for (size_t i = 0; i < n; i++)
-		values[i] = 1e6 * (1 - exp(-(double)(i + 1) / constant)) +
-			    1e3 * random_normal(&seed);
+		values[i] =
+			1e6 * (1 - exp(-(double)(i + 1) / constant)) + 1e3 * random_normal(&seed);
 }
 
 /* A cache with a bound: full after a third of the session. */
@@ -144,8 +144,8 @@ static void slow_warm_up(double *values, size_t n)
 	double constant = 1 + 2 * random_uniform(&seed);
 
 	for (size_t i = 0; i < n; i++)
-		values[i] = 1e6 * (1 - exp(-(double)(i + 1) / constant)) +
-			    1e3 * random_normal(&seed);
+		values[i] =
+			1e6 * (1 - exp(-(double)(i + 1) / constant)) + 1e3 * random_normal(&seed);
 }
 
 static void one_spike(double *values, size_t n)

@@ -21,10 +21,10 @@
 static inline void take_alloc(struct ledger *ledger, int kind, int flags, uint64_t address,
 			      uint64_t size, uint64_t stack)
 {
-	const struct wire_alloc record = { .header = { .kind = (__u8)kind, .flags = (__u8)flags },
-					   .address = address,
-					   .stack = stack,
-					   .size = size };
+	const struct wire_alloc record = {.header = {.kind = (__u8)kind, .flags = (__u8)flags},
+					  .address = address,
+					  .stack = stack,
+					  .size = size};
 
 	ledger_consume(ledger, &record.header);
 }
@@ -48,7 +48,7 @@ static inline void give_raw(struct ledger *ledger, uint64_t address, uint64_t si
 
 static inline void take_free(struct ledger *ledger, int kind, uint64_t address)
 {
-	const struct wire_free record = { .header = { .kind = (__u8)kind }, .address = address };
+	const struct wire_free record = {.header = {.kind = (__u8)kind}, .address = address};
 
 	ledger_consume(ledger, &record.header);
 }
@@ -67,8 +67,7 @@ static inline void create_object(struct ledger *ledger, uint64_t address, uint64
 				 uint64_t stack)
 {
 	const struct wire_create record = {
-		.header = { .kind = WIRE_CREATE }, .address = address, .stack = stack, .type = type
-	};
+		.header = {.kind = WIRE_CREATE}, .address = address, .stack = stack, .type = type};
 
 	ledger_consume(ledger, &record.header);
 }
@@ -76,11 +75,11 @@ static inline void create_object(struct ledger *ledger, uint64_t address, uint64
 static inline void realloc_chunk(struct ledger *ledger, uint64_t old_address, uint64_t address,
 				 uint64_t size, uint64_t stack)
 {
-	const struct wire_realloc record = { .header = { .kind = WIRE_NATIVE_REALLOC },
-					     .old_address = old_address,
-					     .address = address,
-					     .stack = stack,
-					     .size = size };
+	const struct wire_realloc record = {.header = {.kind = WIRE_NATIVE_REALLOC},
+					    .old_address = old_address,
+					    .address = address,
+					    .stack = stack,
+					    .size = size};
 
 	ledger_consume(ledger, &record.header);
 }
@@ -95,24 +94,23 @@ static inline void map_memory(struct ledger *ledger, uint64_t address, uint64_t 
 			      uint64_t stack)
 {
 	take_mapping(ledger, WIRE_MMAP,
-		     (struct wire_mapping){ .address = address,
-					    .size = size,
-					    .stack = stack,
-					    .protection = PROTECTION_READ_WRITE,
-					    .map_flags = MAP_PRIVATE_ANONYMOUS });
+		     (struct wire_mapping){.address = address,
+					   .size = size,
+					   .stack = stack,
+					   .protection = PROTECTION_READ_WRITE,
+					   .map_flags = MAP_PRIVATE_ANONYMOUS});
 }
 
 static inline void unmap_memory(struct ledger *ledger, uint64_t address, uint64_t size)
 {
-	take_mapping(ledger, WIRE_MUNMAP,
-		     (struct wire_mapping){ .address = address, .size = size });
+	take_mapping(ledger, WIRE_MUNMAP, (struct wire_mapping){.address = address, .size = size});
 }
 
 /* What the stack has; zeros where it never had anything. */
 static inline struct ledger_stack stack_of(const struct ledger *ledger, uint64_t id)
 {
 	struct ledger_stack *stacks = NULL;
-	struct ledger_stack found = { .stack = id };
+	struct ledger_stack found = {.stack = id};
 	size_t n = 0;
 
 	assert_int_equal(ledger_stacks(ledger, &stacks, &n), 0);
@@ -139,7 +137,7 @@ static inline struct ledger_totals totals_of(const struct ledger *ledger)
 
 static inline struct ledger *new_ledger(size_t max_blocks, size_t max_stacks)
 {
-	const struct ledger_limits limits = { .max_blocks = max_blocks, .max_stacks = max_stacks };
+	const struct ledger_limits limits = {.max_blocks = max_blocks, .max_stacks = max_stacks};
 	struct ledger *ledger = NULL;
 
 	assert_int_equal(ledger_new(&limits, &ledger), 0);

@@ -8,17 +8,17 @@
 #define DICT 0xd1c7
 #define LIST 0x1157
 
-#define TEST(name)                                                  \
-	static void name##_body(struct ledger *ledger);             \
-	static void name(void **state)                              \
-	{                                                           \
-		struct ledger *ledger = new_ledger(0, 0);           \
-                                                                    \
-		(void)state;                                        \
-		name##_body(ledger);                                \
-		assert_true(ledger_check(ledger));                  \
-		ledger_free(ledger);                                \
-	}                                                           \
+#define TEST(name)                                                                                 \
+	static void name##_body(struct ledger *ledger);                                            \
+	static void name(void **state)                                                             \
+	{                                                                                          \
+		struct ledger *ledger = new_ledger(0, 0);                                          \
+                                                                                                   \
+		(void)state;                                                                       \
+		name##_body(ledger);                                                               \
+		assert_true(ledger_check(ledger));                                                 \
+		ledger_free(ledger);                                                               \
+	}                                                                                          \
 	static void name##_body(struct ledger *ledger)
 
 TEST(a_block_is_charged_to_its_stack_until_it_is_freed)
@@ -51,7 +51,7 @@ TEST(the_drawing_in_the_header_is_true)
 
 TEST(an_object_is_found_behind_each_header)
 {
-	static const uint64_t headers[] = { 0, 16, 32, 48 };
+	static const uint64_t headers[] = {0, 16, 32, 48};
 
 	for (size_t i = 0; i < 4; i++) {
 		uint64_t start = 0x10000 * (i + 1);
@@ -99,7 +99,8 @@ TEST(a_block_is_found_by_any_address_in_it_and_by_none_behind_it)
 
 TEST(leaked_dicts_among_churn_go_to_the_leaking_stack)
 {
-	/* The churn allocates and frees 9 of 10; what it parked on the free list is taken to leak. */
+	/* The churn allocates and frees 9 of 10; what it parked on the free list is taken to leak.
+	 */
 	for (uint64_t i = 0; i < 1000; i++) {
 		uint64_t start = 0x100000 + i * 64;
 
@@ -256,6 +257,10 @@ TEST(what_the_heap_calls_dead_is_dropped_unless_it_was_given_out_since)
 	assert_int_equal(totals_of(ledger).losses[REASON_FREE_MISSED], 1);
 	create_object(ledger, 0x2010, DICT, A); /* an elder, by its object */
 	assert_true(ledger_drop_dead(ledger, 0x2010, ledger_sequence(ledger)));
+	sequence = ledger_sequence(ledger);
+	give_block(ledger, 0x3000, 64, A); /* another life than the one that was seen dead */
+	assert_false(ledger_drop_dead(ledger, 0x3000, sequence));
+	free_block(ledger, 0x3000);
 	map_memory(ledger, 0x100000, 8192, A);
 	assert_true(ledger_drop_dead(ledger, 0x100000, ledger_sequence(ledger)));
 	assert_int_equal(totals_of(ledger).outstanding_blocks, 0);
@@ -359,7 +364,9 @@ TEST(realloc_charges_who_makes_it_grow)
 	realloc_chunk(ledger, 0x1010, 0x9010, 3000, A);
 	assert_int_equal(bytes_of(ledger, A), 3000);
 	assert_int_equal(bytes_of(ledger, B), 0);
-	realloc_chunk(ledger, 0x9010, 0, 0, A);
+	realloc_chunk(ledger, 0x9010, 0xa010, 2500, B); /* moved, but not grown */
+	assert_int_equal(bytes_of(ledger, A), 2500);
+	realloc_chunk(ledger, 0xa010, 0, 0, A);
 	assert_int_equal(totals_of(ledger).outstanding_blocks, 0);
 	assert_int_equal(totals_of(ledger).losses[REASON_ALLOC_REPEATED], 0);
 }
@@ -381,7 +388,8 @@ TEST(realloc_that_called_malloc_is_one_allocation)
 TEST(a_chunk_that_another_thread_got_while_realloc_returned_stays_its)
 {
 	give_chunk(ledger, 0x1010, 1000, A);
-	give_chunk(ledger, 0x1010, 500, B); /* realloc has given it back, its record is yet to come */
+	give_chunk(ledger, 0x1010, 500,
+		   B); /* realloc has given it back, its record is yet to come */
 	realloc_chunk(ledger, 0x1010, 0x9010, 3000, A);
 	assert_int_equal(bytes_of(ledger, A), 3000);
 	assert_int_equal(bytes_of(ledger, B), 500);
@@ -437,9 +445,9 @@ TEST(null_is_no_block)
 
 TEST(records_that_are_not_the_ledgers_are_not_taken)
 {
-	static const struct wire_stack stack = { .header = { .kind = WIRE_STACK } };
-	static const struct wire_process process = { .header = { .kind = WIRE_FORK } };
-	static const struct wire_header unknown = { .kind = 200 };
+	static const struct wire_stack stack = {.header = {.kind = WIRE_STACK}};
+	static const struct wire_process process = {.header = {.kind = WIRE_FORK}};
+	static const struct wire_header unknown = {.kind = 200};
 
 	ledger_consume(ledger, &stack.header);
 	ledger_consume(ledger, &process.header);
@@ -502,7 +510,8 @@ int main(void)
 		cmocka_unit_test(a_block_is_found_by_any_address_in_it_and_by_none_behind_it),
 		cmocka_unit_test(leaked_dicts_among_churn_go_to_the_leaking_stack),
 		cmocka_unit_test(a_parked_block_is_nobodys_until_something_is_created_in_it),
-		cmocka_unit_test(an_object_in_a_block_from_before_the_attach_is_held_for_its_creator),
+		cmocka_unit_test(
+			an_object_in_a_block_from_before_the_attach_is_held_for_its_creator),
 		cmocka_unit_test(an_elder_moves_when_it_is_created_anew),
 		cmocka_unit_test(an_elder_goes_with_the_free_of_any_start_that_may_be_its_own),
 		cmocka_unit_test(
@@ -511,7 +520,8 @@ int main(void)
 		cmocka_unit_test(a_creation_that_comes_just_before_its_block_is_joined_with_it),
 		cmocka_unit_test(nonsense_about_an_elders_block_is_refused),
 		cmocka_unit_test(what_the_heap_calls_dead_is_dropped_unless_it_was_given_out_since),
-		cmocka_unit_test(a_buffer_older_than_its_owner_goes_with_it_and_a_younger_one_stays),
+		cmocka_unit_test(
+			a_buffer_older_than_its_owner_goes_with_it_and_a_younger_one_stays),
 		cmocka_unit_test(a_buffer_is_adopted_by_a_pointer_into_it),
 		cmocka_unit_test(an_adoption_ends_when_the_owner_is_created_anew),
 		cmocka_unit_test(an_adopted_buffer_in_which_an_object_is_created_is_that_objects),

@@ -59,13 +59,13 @@ static void reserved_address_space_and_stacks_are_not_memory(void **state)
 
 	(void)state;
 	take_mapping(ledger, WIRE_MMAP,
-		     (struct wire_mapping){ .address = BASE, .size = 64 << 20, .stack = A });
+		     (struct wire_mapping){.address = BASE, .size = 64 << 20, .stack = A});
 	take_mapping(ledger, WIRE_MMAP,
-		     (struct wire_mapping){ .address = BASE + (1ull << 30),
-					    .size = 8 << 20,
-					    .stack = A,
-					    .protection = PROTECTION_READ_WRITE,
-					    .map_flags = 0x20000 | MAP_PRIVATE_ANONYMOUS });
+		     (struct wire_mapping){.address = BASE + (1ull << 30),
+					   .size = 8 << 20,
+					   .stack = A,
+					   .protection = PROTECTION_READ_WRITE,
+					   .map_flags = 0x20000 | MAP_PRIVATE_ANONYMOUS});
 	assert_int_equal(mapped(ledger), 0);
 	ledger_free(ledger);
 }
@@ -81,11 +81,11 @@ static void memory_that_malloc_mapped_is_counted_once(void **state)
 	assert_int_equal(mapped(ledger), 0);
 	/* realloc of it: mremap, then the chunk at its new place. */
 	take_mapping(ledger, WIRE_MREMAP,
-		     (struct wire_mapping){ .old_address = BASE,
-					    .old_size = 257 * PAGE,
-					    .address = BASE + (1ull << 30),
-					    .size = 513 * PAGE,
-					    .stack = B });
+		     (struct wire_mapping){.old_address = BASE,
+					   .old_size = 257 * PAGE,
+					   .address = BASE + (1ull << 30),
+					   .size = 513 * PAGE,
+					   .stack = B});
 	realloc_chunk(ledger, BASE + 16, BASE + (1ull << 30) + 16, 512 * PAGE, B);
 	assert_int_equal(bytes_of(ledger, A), 0);
 	assert_int_equal(bytes_of(ledger, B), 512 * PAGE);
@@ -115,11 +115,11 @@ static void an_aligned_chunk_is_not_counted_twice_either(void **state)
 static void mremap_moves_and_charges_who_makes_it_grow(void **state)
 {
 	struct ledger *ledger = new_ledger(0, 0);
-	struct wire_mapping record = { .old_address = BASE,
-				       .old_size = 4 * PAGE,
-				       .address = BASE,
-				       .size = 2 * PAGE,
-				       .stack = B };
+	struct wire_mapping record = {.old_address = BASE,
+				      .old_size = 4 * PAGE,
+				      .address = BASE,
+				      .size = 2 * PAGE,
+				      .stack = B};
 
 	(void)state;
 	map_memory(ledger, BASE, 4 * PAGE, A);
@@ -153,10 +153,10 @@ static void the_break_is_a_statistic(void **state)
 
 	(void)state;
 	take_mapping(ledger, WIRE_BRK,
-		     (struct wire_mapping){ .address = 0x20000, .old_address = 0x10000 });
+		     (struct wire_mapping){.address = 0x20000, .old_address = 0x10000});
 	take_mapping(ledger, WIRE_BRK,
-		     (struct wire_mapping){ .address = 0x18000, .old_address = 0x20000 });
-	take_mapping(ledger, WIRE_BRK, (struct wire_mapping){ .address = 0x18000 });
+		     (struct wire_mapping){.address = 0x18000, .old_address = 0x20000});
+	take_mapping(ledger, WIRE_BRK, (struct wire_mapping){.address = 0x18000});
 	assert_int_equal(totals_of(ledger).break_grown_bytes, 0x10000);
 	assert_int_equal(totals_of(ledger).break_shrunk_bytes, 0x8000);
 	assert_int_equal(totals_of(ledger).outstanding_bytes, 0);
@@ -184,14 +184,14 @@ static void random_ranges_agree_with_a_map_of_pages(void **state)
 	enum { PAGES = 200, STACKS = 5 };
 	struct ledger *ledger = new_ledger(0, 0);
 	uint64_t seed = 20260721;
-	uint8_t owner[PAGES] = { 0 };
+	uint8_t owner[PAGES] = {0};
 
 	(void)state;
 	for (int round = 0; round < 20000; round++) {
 		uint64_t first = random_next(&seed) % PAGES;
 		uint64_t n = 1 + random_next(&seed) % 20;
 		uint8_t stack = (uint8_t)(random_next(&seed) % STACKS);
-		uint64_t sums[STACKS] = { 0 };
+		uint64_t sums[STACKS] = {0};
 
 		if (first + n > PAGES)
 			n = PAGES - first;

@@ -40,7 +40,7 @@ static void step_give(struct model *model, size_t index, uint64_t stack)
 
 	if (place->held)
 		return;
-	*place = (struct place){ .held = true, .size = size, .stack = stack };
+	*place = (struct place){.held = true, .size = size, .stack = stack};
 	give_block(model->ledger, address_of(index), size, stack);
 }
 
@@ -94,7 +94,7 @@ static void step_realloc(struct model *model, size_t index, uint64_t stack)
 
 static void verify_sums(const struct model *model)
 {
-	uint64_t bytes[STACKS + 1] = { 0 }, blocks[STACKS + 1] = { 0 }, parked = 0;
+	uint64_t bytes[STACKS + 1] = {0}, blocks[STACKS + 1] = {0}, parked = 0;
 
 	for (size_t i = 0; i < PLACES; i++) {
 		const struct place *place = &model->places[i];

@@ -143,8 +143,8 @@ static void verify_both_dead(struct ledger *ledger)
 static void blocks_and_objects_at_two_addresses_in_all_orders(void **state)
 {
 	const struct event events[] = {
-		{ act_alloc, P },  { act_create, P }, { act_free, P }, { act_alloc, P },
-		{ act_create, Q }, { act_alloc, Q },  { act_free, Q }, { act_free, P },
+		{act_alloc, P},	 {act_create, P}, {act_free, P}, {act_alloc, P},
+		{act_create, Q}, {act_alloc, Q},  {act_free, Q}, {act_free, P},
 	};
 
 	(void)state;
@@ -172,25 +172,24 @@ static void verify_alive(struct ledger *ledger)
 static void an_object_is_its_creators_whatever_came_first(void **state)
 {
 	const struct event events[] = {
-		{ act_alloc, P }, { act_create, P }, { act_park, P }, { act_set_block, P }
-	};
-	size_t order[] = { 0, 1, 2, 3 };
+		{act_alloc, P}, {act_create, P}, {act_park, P}, {act_set_block, P}};
+	size_t order[] = {0, 1, 2, 3};
 
 	(void)state;
 	/* Told before the ALLOC that the elder begins at P, the ALLOC is a second one there. */
 	run_order(events, order, 4, verify_alive);
-	run_order(events, (size_t[]){ 1, 0, 2, 3 }, 4, verify_alive);
-	run_order(events, (size_t[]){ 1, 2, 0, 3 }, 4, verify_alive);
-	run_order(events, (size_t[]){ 2, 1, 0, 3 }, 4, verify_alive);
-	run_order(events, (size_t[]){ 3, 2, 1, 0 }, 4, verify_alive);
-	run_order(events, (size_t[]){ 0, 3, 2, 1 }, 4, verify_alive);
+	run_order(events, (size_t[]){1, 0, 2, 3}, 4, verify_alive);
+	run_order(events, (size_t[]){1, 2, 0, 3}, 4, verify_alive);
+	run_order(events, (size_t[]){2, 1, 0, 3}, 4, verify_alive);
+	run_order(events, (size_t[]){3, 2, 1, 0}, 4, verify_alive);
+	run_order(events, (size_t[]){0, 3, 2, 1}, 4, verify_alive);
 }
 
 static void the_heaps_word_in_all_orders(void **state)
 {
 	const struct event events[] = {
-		{ act_alloc, P },	  { act_create, P },	 { act_park, P }, { act_set_block, P },
-		{ act_alloc, P + 0x1000 }, { act_adopt, P }, { act_drop, P }, { act_free, P },
+		{act_alloc, P},		 {act_create, P}, {act_park, P}, {act_set_block, P},
+		{act_alloc, P + 0x1000}, {act_adopt, P},  {act_drop, P}, {act_free, P},
 	};
 
 	(void)state;
@@ -200,9 +199,9 @@ static void the_heaps_word_in_all_orders(void **state)
 static void chunks_in_all_orders(void **state)
 {
 	const struct event events[] = {
-		{ act_native, P }, { act_realloc, P }, { act_realloc_in_place, P },
-		{ act_create, P }, { act_free, P },    { act_free, P + 0x10000 },
-		{ act_native, P },
+		{act_native, P}, {act_realloc, P}, {act_realloc_in_place, P},
+		{act_create, P}, {act_free, P},	   {act_free, P + 0x10000},
+		{act_native, P},
 	};
 
 	(void)state;
@@ -212,8 +211,8 @@ static void chunks_in_all_orders(void **state)
 static void mappings_in_all_orders(void **state)
 {
 	const struct event events[] = {
-		{ act_map, P },	   { act_unmap_part, P },    { act_native, P + 16 }, { act_map, P },
-		{ act_map, 0x3000 }, { act_unmap_part, 0x3000 }, { act_free, P + 16 },
+		{act_map, P},	   {act_unmap_part, P},	     {act_native, P + 16}, {act_map, P},
+		{act_map, 0x3000}, {act_unmap_part, 0x3000}, {act_free, P + 16},
 	};
 
 	(void)state;

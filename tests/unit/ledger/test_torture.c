@@ -36,7 +36,7 @@ static void feed(struct ledger *ledger)
 
 static unsigned int run(unsigned int from, unsigned int until)
 {
-	const struct ledger_limits limits = { .max_stacks = 100 };
+	const struct ledger_limits limits = {.max_stacks = 100};
 	struct ledger *ledger = NULL;
 	struct ledger_stack *stacks = NULL;
 	size_t n = 0;
