@@ -173,7 +173,7 @@ static void a_long_session_stays_covered_as_a_whole(void **state)
 		if (i >= 8640)
 			judge_observe(judge, 2, time, 1000000, 1);
 		if (i % 2)
-			judge_observe(judge, 3, time, 1000000, 1);
+			judge_observe(judge, 3, time, 1000 * (uint64_t)i, 1);
 		if (i % 500 == 499) {
 			struct judgement judgement = judgement_of(judge, 1);
 
@@ -183,7 +183,10 @@ static void a_long_session_stays_covered_as_a_whole(void **state)
 			assert_true(judgement.points > JUDGE_HISTORY_MAX / 2 || i < 256);
 		}
 	}
-	/* One jump from nothing, and there and gone at every other interval: stable both. */
+	/*
+	 * One jump from nothing; and one that is there at odd intervals only, of which none is
+	 * kept: their columns are used again, and what was told there must be gone.
+	 */
 	assert_int_equal(judgement_of(judge, 2).verdict, VERDICT_STABLE);
 	assert_int_equal(judgement_of(judge, 3).verdict, VERDICT_STABLE);
 	assert_true(judgement_of(judge, 3).growth_bytes_per_second == 0);
