@@ -19,15 +19,20 @@ void type_cache_free(struct type_cache *cache);
  * Name of a type as type.__qualname__ would print it for heap types (MyClass,
  * Outer.Inner), tp_name's last part else (dict, datetime). Lives as long as
  * the cache; "?" is never returned: a type that does not read is a fault.
+ * A known type costs no read: what is known is compared with the target at
+ * each objects_look() and heap_types() that meets it.
  */
 int type_cache_name(struct type_cache *cache, uint64_t type, const char **ret,
 		    struct fault *reterr_fault);
 
 /*
- * Raw buffers that the object owns now (dict: keys and values; list: items;
- * set: a table that is not the small one; bytearray, str with a buffer of its
- * own, deque blocks up to the bound, array, instances' inline values …).
- * n of them into ret; an object without any: 0.
+ * Raw buffers that the object owns now (dict: keys, unless shared, and values;
+ * list: items; set: a table that is not the small one; bytearray, str with a
+ * buffer of its own, deque blocks up to the bound, array, StringIO; a type's
+ * shared keys; instances' inline values of 3.11 and 3.12, which since are part
+ * of the object).  n of them into ret, as their allocator gave them out; an
+ * object without any: 0.  Static ones (the keys of an empty dict) come too:
+ * they lie in no heap.
  */
 int object_buffers(struct type_cache *cache, uint64_t object, uint64_t type,
 		   uint64_t ret[static OBJECT_BUFFERS_MAX], size_t *ret_n,
@@ -43,8 +48,8 @@ int object_state(struct type_cache *cache, uint64_t object, enum object_state *r
  * type at its creation) and is replaced by the type found now.
  */
 struct object_look {
-	uint64_t object, type; /* in; type also out */
-	enum object_state state; /* out */
+	uint64_t object, type;		      /* in; type also out */
+	enum object_state state;	      /* out */
 	uint64_t buffers[OBJECT_BUFFERS_MAX]; /* out */
 	size_t n_buffers;
 	int error; /* out: 0, or -errno of this one */
@@ -57,7 +62,8 @@ struct type_count {
 	uint64_t type;
 	uint64_t objects, bytes; /* bytes: of their blocks, raw buffers left out */
 };
-/* ret: most bytes first, the caller's to free(). Blocks that hold no object are counted under "(raw buffers)". */
+/* ret: most bytes first, the caller's to free(). Blocks that hold no object are counted under "(raw
+ * buffers)". */
 int heap_types(struct type_cache *cache, const struct census *census, struct type_count **ret,
 	       size_t *ret_n, struct fault *reterr_fault);
 

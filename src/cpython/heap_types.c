@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * What types the live blocks of a census are of.  Blocks do not say whether
+ * they hold an object: one that does has, at the place where instances of its
+ * type begin (behind a collector's head, behind managed words, behind the debug
+ * hooks' head), a reference count and a pointer to that very type, and it has
+ * the size of such an instance.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/cleanup.h"
+#include "cpython/census.h"
+#include "cpython/refcount.h"
+#include "cpython/types.h"
+
+#define POOL_BATCH 256	    /* pools of one call: 4 MiB */
+#define BLOCK_HEAD_BYTES 96 /* what is looked at of a block: the largest offset, and a str's head  \
+			     */
+#define OFFSETS_MAX 3	    /* no head, the collector's, the collector's and managed words */
+#define ADDRESS_MAX (1ull << 47)
+#define STATIC_IMMORTAL (1ull << 30) /* counts from here on may be immortal (3.12+) */
+
+static const char raw_name[] = "(raw buffers)";
+static const char parked_name[] = "(free lists)";
+static const char unread_name[] = "(unread)";
+
+struct type_tally {
+	struct type_cache *cache;
+	const struct census *census;
+	struct table rows; /* type → index into counts; of the three kinds without one: 0, 1, 2 */
+	struct type_count *counts;
+	size_t n, max;
+};
+
+static int tally_row(struct type_tally *tally, uint64_t key, const char *name, uint64_t **ret_index)
+{
+	struct type_count *counts = tally->counts;
+	size_t max = tally->max ? 2 * tally->max : 256;
+	int error;
+
+	*ret_index = table_find(&tally->rows, key);
+	if (*ret_index)
+		return 0;
+	if (tally->n == tally->max) {
+		counts = reallocarray(counts, max, sizeof(*counts));
+		if (!counts)
+			return -ENOMEM;
+		tally->counts = counts;
+		tally->max = max;
+	}
+	error = table_put(&tally->rows, key, tally->n);
+	if (error < 0)
+		return error;
+	counts[tally->n++] = (struct type_count){
+		.name = name,
+		.type = name == raw_name || name == parked_name || name == unread_name ? 0 : key,
+	};
+	*ret_index = table_find(&tally->rows, key);
+	return 0;
+}
+
+/* key: the type, or for what has none the address of its name, which no type has. */
+static int tally_add(struct type_tally *tally, uint64_t key, const char *name, uint64_t objects,
+		     uint64_t bytes)
+{
+	uint64_t *index;
+	int error = tally_row(tally, key, name, &index);
+
+	if (error < 0)
+		return error;
+	tally->counts[*index].objects += objects;
+	tally->counts[*index].bytes += bytes;
+	return 0;
+}
+
+static int tally_add_untyped(struct type_tally *tally, const char *name, uint64_t objects,
+			     uint64_t bytes)
+{
+	/* Odd, so that it is nobody's type. */
+	return tally_add(tally, (uintptr_t)name | 1, name, objects, bytes);
+}
+
+/* Bytes that an int, a tuple or a bytes of this many items takes; 0: nonsense. */
+static uint64_t variable_bytes(const struct layout *layout, const struct type_info *type,
+			       uint64_t size_word)
+{
+	uint64_t n = (int64_t)size_word < 0 ? -size_word : size_word;
+
+	/* lv_tag since 3.12: the digits' number above three bits of sign. */
+	if (type->flags & TYPE_LONG_SUBCLASS && layout->minor >= 12)
+		n = size_word >> 3;
+	if (n > 1u << 20)
+		return 0;
+	return type->basicsize + n * type->itemsize;
+}
+
+/* Bytes that a str takes in its block; 0: nonsense. */
+static uint64_t str_bytes(const struct layout *layout, struct bytes object)
+{
+	uint64_t length;
+	uint32_t state;
+	unsigned kind;
+	bool ascii;
+
+	if (!bytes_read(object, layout->unicode_length, &length, sizeof(length)) ||
+	    !bytes_read(object, layout->unicode_state, &state, sizeof(state)) || length > 1u << 20)
+		return 0;
+	kind = state >> layout->unicode_kind_shift & 7;
+	ascii = state >> layout->unicode_ascii_shift & 1;
+	if (!(state >> layout->unicode_compact_shift & 1))
+		return layout->unicode_basicsize;
+	if (kind != 1 && kind != 2 && kind != 4)
+		return 0;
+	return (ascii ? layout->unicode_ascii_data : layout->unicode_compact_data) +
+	       (length + 1) * kind;
+}
+
+/*
+ * Whether an instance of this type fits the block as its allocation made it.
+ * Only types whose size is their basicsize fill it to the rounding; the others
+ * shrink in place, or have sizes that are theirs to know.
+ */
+static bool size_plausible(const struct type_cache *cache, const struct type_info *type,
+			   struct bytes object, uint64_t object_room)
+{
+	const struct layout *layout = cache->layout;
+	uint64_t known = TYPE_LONG_SUBCLASS | TYPE_TUPLE_SUBCLASS | TYPE_BYTES_SUBCLASS;
+	uint64_t size_word, needed = type->basicsize;
+	bool exact = !type->itemsize && !cache->debug_bytes;
+
+	if (layout->minor >= 13 && type->flags & TYPE_INLINE_VALUES)
+		exact = false;
+	if (type->flags & TYPE_UNICODE_SUBCLASS && type->basicsize == layout->unicode_basicsize) {
+		needed = str_bytes(layout, object);
+		exact = false;
+	} else if (type->flags & known) {
+		if (!bytes_read(object, layout->var_size, &size_word, sizeof(size_word)))
+			return false;
+		needed = variable_bytes(layout, type, size_word);
+	}
+	if (!needed || needed > object_room)
+		return false;
+	return !exact || object_room - needed < POOL_ALIGNMENT;
+}
+
+/* No object has more references than there are words that could hold them. */
+static bool refcount_plausible(const struct type_tally *tally, uint64_t refcount)
+{
+	unsigned minor = tally->cache->layout->minor;
+	uint64_t count = (uint32_t)refcount;
+
+	if (!refcount_is_alive(minor, refcount))
+		return false;
+	return count <= tally->census->totals.arena_bytes ||
+	       (minor >= 12 && count >= STATIC_IMMORTAL);
+}
+
+/* Whether the first word is that of an object on a free list: refcount.h. */
+static bool word_is_parked(const struct type_tally *tally, uint64_t word)
+{
+	if (word == 0)
+		return true;
+	return tally->cache->layout->minor >= 14 && census_in_arena(tally->census, word);
+}
+
+enum block_holds { BLOCK_RAW, BLOCK_OBJECT, BLOCK_PARKED };
+
+/* Does an object begin at this offset of the block? *ret_type only if so. */
+static enum block_holds block_try(struct type_tally *tally, struct bytes block, uint32_t offset,
+				  uint64_t block_size, const struct type_info **ret_type)
+{
+	struct type_cache *cache = tally->cache;
+	const struct layout *layout = cache->layout;
+	const struct type_info *type;
+	uint64_t refcount, address;
+	struct bytes object;
+
+	if (!bytes_slice(block, offset, block.size > offset ? block.size - offset : 0, &object) ||
+	    !bytes_read(object, layout->object_refcount, &refcount, sizeof(refcount)) ||
+	    !bytes_read(object, layout->object_type, &address, sizeof(address)))
+		return BLOCK_RAW;
+	if (address == 0 || address % 8 || address >= ADDRESS_MAX ||
+	    census_in_arena(tally->census, address))
+		return BLOCK_RAW; /* types are larger than any block */
+	if (!refcount_plausible(tally, refcount) && !word_is_parked(tally, refcount))
+		return BLOCK_RAW;
+	if (type_cache_look(cache, address, &type, NULL) < 0 ||
+	    type->object_offset + cache->debug_bytes != offset ||
+	    !size_plausible(cache, type, object, block_size - offset))
+		return BLOCK_RAW;
+	*ret_type = type;
+	return word_is_parked(tally, refcount) ? BLOCK_PARKED : BLOCK_OBJECT;
+}
+
+static int tally_block(struct type_tally *tally, struct bytes head, uint64_t block_size)
+{
+	const struct type_info *type = NULL;
+	enum block_holds holds = BLOCK_RAW;
+
+	for (uint32_t i = 0; i < OFFSETS_MAX && holds == BLOCK_RAW; i++)
+		holds = block_try(tally, head, tally->cache->debug_bytes + 16 * i, block_size,
+				  &type);
+	if (holds == BLOCK_OBJECT)
+		return tally_add(tally, type->address, type->name, 1, block_size);
+	return tally_add_untyped(tally, holds == BLOCK_PARKED ? parked_name : raw_name, 1,
+				 block_size);
+}
+
+static bool block_is_live(const struct census *census, const struct census_pool *pool, uint32_t i)
+{
+	return pool->state == POOL_FULL || census_bit(census, pool, i);
+}
+
+static uint64_t block_head_bytes(const struct census_pool *pool)
+{
+	uint64_t size = class_bytes(pool->size_class);
+
+	return size < BLOCK_HEAD_BYTES ? size : BLOCK_HEAD_BYTES;
+}
+
+static int tally_pool(struct type_tally *tally, const struct census_pool *pool, struct bytes copy)
+{
+	uint64_t size = class_bytes(pool->size_class);
+	int error = 0;
+
+	for (uint32_t i = 0; i < pool->n_carved && !error; i++) {
+		struct bytes head;
+
+		if (block_is_live(tally->census, pool, i) &&
+		    bytes_slice(copy, POOL_HEADER_BYTES + i * size, block_head_bytes(pool), &head))
+			error = tally_block(tally, head, size);
+	}
+	return error;
+}
+
+static int tally_unread(struct type_tally *tally, const struct census_pool *pool)
+{
+	if (!pool->n_live)
+		return 0;
+	return tally_add_untyped(tally, unread_name, pool->n_live,
+				 (uint64_t)pool->n_live * class_bytes(pool->size_class));
+}
+
+struct pool_batch {
+	struct memory_piece pieces[POOL_BATCH];
+	const struct census_pool *pools[POOL_BATCH];
+	size_t n;
+};
+
+static int tally_batch(struct type_tally *tally, struct pool_batch *batch)
+{
+	int error = 0;
+
+	memory_read_pieces(tally->cache->memory, batch->pieces, batch->n);
+	for (size_t i = 0; i < batch->n && !error; i++) {
+		struct bytes copy = { batch->pieces[i].buffer, batch->pieces[i].size };
+
+		error = batch->pieces[i].error ? tally_unread(tally, batch->pools[i])
+					       : tally_pool(tally, batch->pools[i], copy);
+	}
+	batch->n = 0;
+	return error;
+}
+
+/* Up to the last block's head: what lies behind may never have been written. */
+static size_t pool_read_bytes(const struct census_pool *pool)
+{
+	return POOL_HEADER_BYTES + (pool->n_carved - 1u) * (size_t)class_bytes(pool->size_class) +
+	       block_head_bytes(pool);
+}
+
+static int tally_pools(struct type_tally *tally)
+{
+	const struct census *census = tally->census;
+	_cleanup_free_ uint8_t *buffer = malloc((size_t)POOL_BATCH * census->pool_size);
+	struct pool_batch batch = { .n = 0 };
+	int error = buffer ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < census->n_pools && !error; i++) {
+		const struct census_pool *pool = &census->pools[i];
+
+		if (pool->state != POOL_FULL && pool->state != POOL_MAPPED) {
+			error = tally_unread(tally, pool);
+			continue;
+		}
+		batch.pieces[batch.n] = (struct memory_piece){
+			.address = pool->address,
+			.buffer = buffer + batch.n * census->pool_size,
+			.size = pool_read_bytes(pool),
+		};
+		batch.pools[batch.n++] = pool;
+		if (batch.n == POOL_BATCH)
+			error = tally_batch(tally, &batch);
+	}
+	return error ? error : tally_batch(tally, &batch);
+}
+
+static int count_compare(const void *a, const void *b)
+{
+	const struct type_count *x = a, *y = b;
+
+	if (x->bytes != y->bytes)
+		return x->bytes > y->bytes ? -1 : 1;
+	return strcmp(x->name, y->name);
+}
+
+static void tally_done(struct type_tally *tally)
+{
+	table_done(&tally->rows);
+	free(tally->counts);
+}
+
+int heap_types(struct type_cache *cache, const struct census *census, struct type_count **ret,
+	       size_t *ret_n, struct fault *reterr_fault)
+{
+	__attribute__((cleanup(tally_done))) struct type_tally tally = {
+		.cache = cache,
+		.census = census,
+		.rows = table_init(cache->types.max + 3),
+	};
+	int error;
+
+	type_cache_begin_look(cache);
+	error = tally_pools(&tally);
+	if (error < 0)
+		return fault_set(reterr_fault, error, REASON_TOO_LARGE, 0, "types");
+	if (tally.n)
+		qsort(tally.counts, tally.n, sizeof(*tally.counts), count_compare);
+	*ret_n = tally.n;
+	*ret = TAKE_PTR(tally.counts);
+	return 0;
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * What is known of the target's types, for objects.c and heap_types.c; the
+ * interface to others is objects.h.
+ *
+ * A type is believed when its metatype's metatype … is PyType_Type, the one
+ * type that is its own.
+ */
+#ifndef PYLEAKD_CPYTHON_TYPES_H
+#define PYLEAKD_CPYTHON_TYPES_H
+
+#include "base/table.h"
+#include "cpython/objects.h"
+#include "cpython/texts.h"
+
+/* Include/object.h, tp_flags that mean the same from 3.8 to 3.15. */
+#define TYPE_HEAPTYPE (1ull << 9)
+#define TYPE_READY (1ull << 12)
+#define TYPE_HAVE_GC (1ull << 14)
+#define TYPE_LONG_SUBCLASS (1ull << 24)
+#define TYPE_LIST_SUBCLASS (1ull << 25)
+#define TYPE_TUPLE_SUBCLASS (1ull << 26)
+#define TYPE_BYTES_SUBCLASS (1ull << 27)
+#define TYPE_UNICODE_SUBCLASS (1ull << 28)
+#define TYPE_DICT_SUBCLASS (1ull << 29)
+#define TYPE_TYPE_SUBCLASS (1ull << 31)
+/* And those that came later; earlier versions use some of the bits for other things. */
+#define TYPE_INLINE_VALUES (1ull << 2)	 /* 3.13 */
+#define TYPE_MANAGED_WEAKREF (1ull << 3) /* 3.12 */
+#define TYPE_MANAGED_DICT (1ull << 4)	 /* 3.11 */
+
+/* By which structure an object's raw buffers are found. */
+enum object_kind {
+	OBJECT_PLAIN,
+	OBJECT_DICT,
+	OBJECT_ORDERED_DICT,
+	OBJECT_LIST,
+	OBJECT_SET,
+	OBJECT_STR,
+	OBJECT_BYTEARRAY,
+	OBJECT_DEQUE,
+	OBJECT_ARRAY,
+	OBJECT_STRING_IO,
+	OBJECT_TYPE,
+	OBJECT_KINDS_MAX
+};
+
+struct type_info {
+	uint64_t address;
+	uint64_t flags;				 /* tp_flags */
+	uint64_t name_address, qualname_address; /* of tp_name, and of heap types' ht_qualname */
+	uint64_t basicsize, itemsize;
+	const char *name;      /* owned by the cache */
+	uint64_t look;	       /* the look in which it was last compared with the target */
+	uint8_t kind;	       /* enum object_kind */
+	uint8_t object_offset; /* of its instances in their blocks, without debug hooks */
+};
+
+struct type_cache {
+	struct memory *memory;
+	const struct layout *layout;
+	struct table types;	/* address → struct type_info *, which it owns */
+	struct table metatypes; /* types of types */
+	struct table not_types; /* addresses that are none, for one look */
+	struct texts *texts;
+	uint64_t look;	      /* number of the current look at the target */
+	uint32_t debug_bytes; /* that debug hooks put before what they give out */
+};
+
+/* Begins a look: what is known of each type is compared with the target once more. */
+void type_cache_begin_look(struct type_cache *cache);
+
+/*
+ * The type at an address, as it is in this look; valid until the cache is
+ * freed, but filled anew when another type has taken its address.
+ * -EBADMSG MALFORMED: no type.
+ */
+int type_cache_look(struct type_cache *cache, uint64_t address, const struct type_info **ret,
+		    struct fault *reterr_fault);
+
+#endif
