@@ -21,6 +21,7 @@
 
 #define PLAN_SITES_MAX 8192
 #define PLAN_SITE_BYTES 16
+#define PLAN_RETURN_SLOT_MAX 64 /* words */
 
 struct plan_site {
 	uint64_t vaddr;
@@ -32,6 +33,8 @@ struct plan_site {
 	uint8_t condition; /* 0-15, or WIRE_CONDITION_ALWAYS */
 	uint8_t length; /* of the instruction, bytes */
 	uint8_t bytes[PLAN_SITE_BYTES]; /* the instruction, to be compared before attaching */
+	/* SITE_NATIVE_ALLOC, SITE_REALLOC_RETURN: 1 + words from rsp to the return address; 0: not known. */
+	uint8_t return_slot;
 	bool emulated; /* the kernel emulates it: cheap, leaves no trace */
 	const char *function; /* static name of what it is part of, for messages; may be NULL */
 };
