@@ -172,31 +172,40 @@ static void add_title(struct text *text)
 	end_line(text);
 }
 
+static void add_loss(struct text *text, const struct snapshot_loss *loss)
+{
+	char number[TEXT_NUMBER_MAX];
+
+	pad_to(text, INDENT);
+	add_part_printf(text, NULL, "", "%s %s: %s", text_count(number, loss->count),
+			loss->count == 1 ? "time" : "times", reason_sentence(loss->reason));
+	end_line(text);
+}
+
 static void add_losses(struct text *text)
 {
 	const struct snapshot *snapshot = text->snapshot;
 	char lost[TEXT_NUMBER_MAX], all[TEXT_NUMBER_MAX];
 	size_t shown = 0;
 
-	begin_label(text, YELLOW, "LOST");
-	add_part_printf(text, YELLOW, "", "%s of %s events: what they allocated or freed is not below",
-			text_count(lost, snapshot->events_lost),
-			text_count(all, snapshot->events + snapshot->events_lost));
+	if (snapshot->events_lost > 0) {
+		begin_label(text, YELLOW, "LOST");
+		add_part_printf(text, YELLOW, "",
+				"%s of %s events: what they allocated or freed is not below",
+				text_count(lost, snapshot->events_lost),
+				text_count(all, snapshot->events + snapshot->events_lost));
+		end_line(text);
+	} else if (snapshot->n_losses > 0) {
+		begin_label(text, YELLOW, "NOTED");
+	}
+	for (; shown < snapshot->n_losses && shown < LOSSES_SHOWN; shown++)
+		add_loss(text, &snapshot->losses[shown]);
+	if (shown == snapshot->n_losses)
+		return;
+	pad_to(text, INDENT);
+	add_part_printf(text, NULL, "", "%zu more reasons: --format json",
+			snapshot->n_losses - shown);
 	end_line(text);
-	for (; shown < snapshot->n_losses && shown < LOSSES_SHOWN; shown++) {
-		const struct snapshot_loss *loss = &snapshot->losses[shown];
-
-		pad_to(text, INDENT);
-		add_part_printf(text, NULL, "", "%s times: %s", text_count(lost, loss->count),
-				reason_sentence(loss->reason));
-		end_line(text);
-	}
-	if (shown < snapshot->n_losses) {
-		pad_to(text, INDENT);
-		add_part_printf(text, NULL, "", "%zu more reasons: --format json",
-				snapshot->n_losses - shown);
-		end_line(text);
-	}
 }
 
 /* Text of ours or of an error, with words of the target's in it: broken at its blanks. */
@@ -231,8 +240,7 @@ static void add_incompleteness(struct text *text)
 {
 	const struct snapshot *snapshot = text->snapshot;
 
-	if (snapshot->events_lost > 0 || snapshot->n_losses > 0)
-		add_losses(text);
+	add_losses(text);
 	if (snapshot->coverage_ratio < COVERAGE_ENOUGH) { /* false where it is not known */
 		begin_label(text, YELLOW, "UNSEEN");
 		add_part_printf(text, YELLOW, "",
