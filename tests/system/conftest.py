@@ -5,8 +5,6 @@ A test asks with @pytest.mark.needs("root", "btf", "python-3.14"); what is missi
 its reason. REQUIRE="root btf ..." lists those whose absence is a failure (CI sets it).
 """
 
-import ctypes
-import importlib.util
 import os
 import re
 import shutil

@@ -2,7 +2,6 @@
 """The command line: what goes right, and every kind of bad input, as CONTRACT.md has them."""
 
 import json
-import os
 import random
 import re
 import shutil
