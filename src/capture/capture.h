@@ -48,11 +48,12 @@ struct capture_stack_layout {
 	uint64_t code_type_address; /* PyCode_Type: only 3.13+ need it, else 0 */
 	uint32_t object_type; /* offset of ob_type */
 	uint32_t pool_size; /* 4096 or 16384 */
+	uint32_t pool_size_index; /* offset of szidx in a pool's header; 0: where it always was */
 };
 
 /* One file to probe: its plan, and how to open and find it in the target. */
 struct capture_file {
-	const struct plan *plan;
+	const struct plan *plan; /* stays the caller's and must outlive the capture */
 	const char *path; /* as this process can open it: /proc/PID/map_files/… or root/… */
 	uint64_t bias; /* of the mapping in the target: address = vaddr + bias */
 };
@@ -76,6 +77,12 @@ struct capture_refusal {
 	uint8_t kind;
 };
 
+/*
+ * -EOPNOTSUPP KERNEL_LACKS (field: what), -EINVAL OUT_OF_BOUNDS (field: which
+ * setting), -ESRCH NOT_MAPPED: no such process, -EOWNERDEAD NO_LEADER.  Other
+ * errors of the phases carry KERNEL_LACKS where libbpf or the kernel failed,
+ * with the act that failed as the field.
+ */
 int capture_prepare(const struct capture_options *options, struct capture **ret,
 		    struct fault *reterr_fault);
 int capture_load(struct capture *capture, struct fault *reterr_fault);
@@ -85,6 +92,12 @@ int capture_activate(struct capture *capture);
 void capture_deactivate(struct capture *capture);
 void capture_detach(struct capture *capture);
 void capture_free(struct capture *capture); /* detaches */
+
+/*
+ * What attaching will cost the target's memory: every probed page of its text
+ * becomes a private copy, charged to its group. Known once it is prepared.
+ */
+uint64_t capture_cost_bytes(const struct capture *capture);
 
 /* Sites that were refused or dropped, by reason. Valid until the capture is freed. */
 size_t capture_refusals(const struct capture *capture, const struct capture_refusal **ret);

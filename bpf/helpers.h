@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * All that the frame walker asks of its surroundings.  Compiled for BPF these
+ * are helpers and maps; compiled for the host they are functions of whoever
+ * includes it: reads of a recording, or of a memory that a test invented.
+ * The only header that knows of the two builds.
+ */
+#ifndef PYLEAKD_BPF_HELPERS_H
+#define PYLEAKD_BPF_HELPERS_H
+
+#ifdef __bpf__
+
+#include "vmlinux.h"
+
+#include <bpf/bpf_helpers.h>
+
+#include "pyleakd/settings.h"
+
+#define SETTINGS_STORAGE const volatile
+
+/*
+ * Keeps clang from concluding anything about a value, so that the check that
+ * follows is still there when the verifier looks for it.
+ */
+#define opaque(value) asm volatile("" : "+r"(value))
+
+#define THREADS_MAX 4096
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct counters);
+} counters SEC(".maps");
+
+/* Thread states by thread pointer, for threads that do not hold the GIL. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, THREADS_MAX);
+	__type(key, __u64);
+	__type(value, __u64);
+} threads SEC(".maps");
+
+static __always_inline struct counters *counters_here(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&counters, &zero);
+}
+
+/* Atomic: another thread's hit may preempt this one on the same CPU. */
+static __always_inline void count_loss(enum wire_loss loss)
+{
+	struct counters *here = counters_here();
+
+	if (here)
+		__sync_fetch_and_add(&here->losses[loss & 15], 1);
+}
+
+static __always_inline int read_user(void *ret, __u32 size, __u64 address)
+{
+	return bpf_probe_read_user(ret, size, (const void *)address);
+}
+
+/*
+ * The thread pointer: what glibc's pthread_self() returns.  The kernel's copy
+ * is exact for whoever does not write %fs with wrfsbase, and glibc does not.
+ */
+static __always_inline __u64 thread_pointer(void)
+{
+	return bpf_get_current_task_btf()->thread.fsbase;
+}
+
+static __always_inline __u64 thread_recall(__u64 pointer)
+{
+	__u64 *tstate = bpf_map_lookup_elem(&threads, &pointer);
+
+	return tstate ? *tstate : 0;
+}
+
+static __always_inline void thread_remember(__u64 pointer, __u64 tstate)
+{
+	if (bpf_map_update_elem(&threads, &pointer, &tstate, BPF_ANY))
+		count_loss(WIRE_LOSS_THREAD_MAP_FULL);
+}
+
+#else
+
+#include <stdbool.h>
+
+#include "pyleakd/settings.h"
+
+#define SETTINGS_STORAGE static
+#define __always_inline inline
+#define opaque(value) ((void)(value))
+
+static void count_loss(enum wire_loss loss);
+static int read_user(void *ret, __u32 size, __u64 address);
+static __u64 thread_pointer(void);
+static __u64 thread_recall(__u64 pointer);
+static void thread_remember(__u64 pointer, __u64 tstate);
+
+#endif
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* The target's forks, execs and its end, by raw tracepoints: they need no tracefs. */
+#ifndef PYLEAKD_BPF_PROCESS_H
+#define PYLEAKD_BPF_PROCESS_H
+
+static __always_inline void process_emit(__u8 kind, __u32 tid, __u32 pid)
+{
+	struct wire_process *record = record_reserve(sizeof(*record));
+
+	if (!record)
+		return;
+	record->header.kind = kind;
+	record->header.flags = 0;
+	record->header.site = 0xffff;
+	record->header.tid = tid;
+	record->pid = pid;
+	record->reserved = 0;
+	/* Rare, and somebody waits for it. */
+	bpf_ringbuf_submit(record, BPF_RB_FORCE_WAKEUP);
+}
+
+SEC("tp_btf/sched_process_fork")
+int on_fork(__u64 *ctx)
+{
+	const struct task_struct *parent = (const struct task_struct *)ctx[0];
+	const struct task_struct *child = (const struct task_struct *)ctx[1];
+
+	/* A thread has its parent's group. */
+	if (active && parent->tgid == settings.target && child->tgid != parent->tgid)
+		process_emit(WIRE_FORK, parent->pid, child->tgid);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int on_exec(__u64 *ctx)
+{
+	const struct task_struct *task = (const struct task_struct *)ctx[0];
+
+	if (active && task->tgid == settings.target)
+		process_emit(WIRE_EXEC, task->pid, task->tgid);
+	return 0;
+}
+
+/*
+ * Of every thread that ends: what is remembered of it goes, lest another one
+ * with its stack's address inherit it.  do_exit() has counted signal->live
+ * down before it gets here (kernel/exit.c, 5.15 to 6.18).
+ */
+SEC("tp_btf/sched_process_exit")
+int on_exit(__u64 *ctx)
+{
+	const struct task_struct *task = (const struct task_struct *)ctx[0];
+	__u64 pointer;
+	__u32 tid;
+
+	if (task->tgid != settings.target)
+		return 0;
+	pointer = task->thread.fsbase;
+	tid = task->pid;
+	bpf_map_delete_elem(&threads, &pointer);
+	bpf_map_delete_elem(&in_call, &tid);
+	if (active && !task->signal->live.counter)
+		process_emit(WIRE_EXIT, tid, task->tgid);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * Walks the Python frames of the current thread: from the thread state to the
+ * innermost frame, and along its callers.
+ *
+ * From 3.11 on frames are not objects: those of a thread lie one behind the
+ * other in its data stack, callers at lower addresses, in chunks of 16 KiB and
+ * more (CPython, Include/internal/pycore_frame.h, Python/pystate.c
+ * push_chunk).  So one read of the bytes below a frame brings most of its
+ * callers along:
+ *
+ *	lower addresses                                 higher
+ *	| page ...   [main] locals [handle] locals [load] |
+ *	             ^-- window.start                     ^ end of the frame walked first
+ *
+ * The window ends with the frame that made it necessary and begins at most
+ * WINDOW_BYTES before, never before that frame's page: a page further down may
+ * not exist, and one byte that can't be read fails the whole read.  Frames of
+ * generators and coroutines lie inside their objects, elsewhere in the heap;
+ * they are read singly, and the window is kept for what follows.  Up to 3.10
+ * every frame is such an object.
+ *
+ * Every read costs some 25 ns, a frame found in the window 5.
+ */
+#ifndef PYLEAKD_BPF_PYSTACK_H
+#define PYLEAKD_BPF_PYSTACK_H
+
+#include "helpers.h"
+
+#define WINDOW_BYTES 2048 /* a power of two: offsets are masked for the verifier */
+#define WINDOW_PAGE_BYTES 4096ULL
+/* A frame that is this little below the window belongs to the same data stack. */
+#define WINDOW_NEAR_BYTES 16384ULL
+/* Entry frames (3.12+) are passed over, at most one for each Python frame. */
+#define WALK_STEPS_MAX (2 * WIRE_MAX_FRAMES)
+
+SETTINGS_STORAGE struct settings settings;
+
+struct stack_window {
+	__u64 start; /* address of the first byte */
+	__u64 last; /* offset of the last frame's fields; smaller ones may be others' */
+	__u64 reload; /* the next frame outside begins a new window */
+};
+
+/* What does not fit BPF's 512 bytes of stack. */
+struct stack_scratch {
+	__u32 busy;
+	__u32 n_frames;
+	struct stack_window window;
+	struct { /* a struct wire_stack as it is sent */
+		struct wire_header header;
+		__u64 id;
+		__u32 n_frames;
+		__u32 flags;
+		struct wire_frame frames[WIRE_MAX_FRAMES];
+	} record;
+	/* The window; behind it, room for one frame that was read singly. */
+	__u8 bytes[WINDOW_BYTES + SETTINGS_FRAME_BYTES_MAX];
+};
+
+/*
+ * What changes from frame to frame is kept in memory, of whose contents the
+ * verifier knows nothing: it would try to follow every combination otherwise,
+ * and give up after a million.
+ */
+#define IN_MEMORY(lvalue) (*(volatile __typeof__(lvalue) *)&(lvalue))
+
+static __always_inline int window_load(struct stack_scratch *scratch, __u64 at)
+{
+	__u64 page = at & ~(WINDOW_PAGE_BYTES - 1);
+	__u64 end = at + settings.frame_bytes;
+	__u64 start = end - WINDOW_BYTES;
+	__u64 size;
+
+	if (start < page || start > end)
+		start = page;
+	size = end - start;
+	opaque(size);
+	if (size > WINDOW_BYTES)
+		return -1;
+	if (read_user(scratch->bytes, size, start))
+		return -1;
+	IN_MEMORY(scratch->window.start) = start;
+	IN_MEMORY(scratch->window.last) = at - start;
+	IN_MEMORY(scratch->window.reload) = 0;
+	return 0;
+}
+
+/*
+ * Fetches a frame's fields. Returns their offset in scratch->bytes, negative
+ * if they can't be read.
+ */
+static __always_inline long frame_fetch(struct stack_scratch *scratch, __u64 at)
+{
+	__u64 start, offset;
+
+	if (settings.owner_at != SETTINGS_ABSENT) {
+		start = IN_MEMORY(scratch->window.start);
+		offset = at - start;
+		if (offset > IN_MEMORY(scratch->window.last) &&
+		    (IN_MEMORY(scratch->window.reload) || start - at < WINDOW_NEAR_BYTES) &&
+		    !window_load(scratch, at))
+			offset = IN_MEMORY(scratch->window.last);
+		if (offset <= IN_MEMORY(scratch->window.last)) {
+			opaque(offset);
+			return offset & (WINDOW_BYTES - 1);
+		}
+	}
+	if (read_user(scratch->bytes + WINDOW_BYTES, settings.frame_bytes, at))
+		return -1;
+	/* Back from a heap frame to a data stack that has no window yet. */
+	if (settings.owner_at != SETTINGS_ABSENT)
+		IN_MEMORY(scratch->window.reload) =
+			!scratch->bytes[WINDOW_BYTES + settings.owner_at];
+	return WINDOW_BYTES;
+}
+
+static __always_inline __u64 hash_mix(__u64 hash, __u64 word)
+{
+	hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
+	return hash ^ hash >> 32;
+}
+
+static __always_inline __u64 frame_position(const __u8 *fields)
+{
+	if (settings.position_bytes == 4)
+		return *(const __u32 *)(fields + settings.position_at);
+	return *(const __u64 *)(fields + settings.position_at);
+}
+
+static __always_inline bool frame_is_python(const __u8 *fields, __u64 code)
+{
+	if (settings.owner_at != SETTINGS_ABSENT && settings.owner_skip_from &&
+	    fields[settings.owner_at] >= settings.owner_skip_from)
+		return false;
+	return code != 0; /* 3.14+: a frame that is being cleared */
+}
+
+/*
+ * Collects the frames from this one outwards into scratch->record, and gives
+ * the stack its id: the same for the same frames, unless the seed changes.
+ */
+static __always_inline __u64 frames_walk(struct stack_scratch *scratch, __u64 frame, __u64 seed)
+{
+	__u64 hash = seed;
+	__u32 flags = 0;
+	__u32 n_frames;
+	int step;
+
+	scratch->window.start = 0;
+	scratch->window.last = 0;
+	scratch->window.reload = 1;
+	scratch->n_frames = 0;
+	for (step = 0; step < WALK_STEPS_MAX && frame; step++) {
+		long offset = frame_fetch(scratch, frame + settings.frame_from);
+		const __u8 *fields;
+		__u64 code, position;
+
+		if (offset < 0) {
+			count_loss(WIRE_LOSS_FRAME_UNREADABLE);
+			flags = WIRE_STACK_BROKEN;
+			break;
+		}
+		fields = scratch->bytes + offset;
+		code = *(const __u64 *)(fields + settings.code_at) & ~settings.code_tag_mask;
+		frame = *(const __u64 *)(fields + settings.previous_at);
+		if (!frame_is_python(fields, code))
+			continue;
+		n_frames = IN_MEMORY(scratch->n_frames);
+		if (n_frames >= WIRE_MAX_FRAMES) {
+			flags = WIRE_STACK_CUT;
+			break;
+		}
+		position = frame_position(fields);
+		scratch->record.frames[n_frames].code = code;
+		scratch->record.frames[n_frames].position = position;
+		IN_MEMORY(scratch->n_frames) = n_frames + 1;
+		hash = hash_mix(hash_mix(hash, code), position);
+	}
+	if (step == WALK_STEPS_MAX && frame)
+		flags = WIRE_STACK_CUT;
+	n_frames = IN_MEMORY(scratch->n_frames);
+	scratch->record.n_frames = n_frames;
+	scratch->record.flags = flags;
+	if (!n_frames)
+		return flags & WIRE_STACK_BROKEN ? WIRE_STACK_UNREADABLE : WIRE_STACK_NONE;
+	hash = hash_mix(hash, flags);
+	return hash < WIRE_STACK_FIRST ? hash + WIRE_STACK_FIRST : hash;
+}
+
+/* The innermost frame of a thread state; 0 if it runs no Python. */
+static __always_inline int tstate_frame(__u64 tstate, __u64 *ret)
+{
+	__u64 frame;
+
+	if (read_user(&frame, sizeof(frame), tstate + settings.tstate_frame))
+		return -1;
+	if (settings.cframe_current_frame != SETTINGS_ABSENT && frame &&
+	    read_user(&frame, sizeof(frame), frame + settings.cframe_current_frame))
+		return -1;
+	*ret = frame;
+	return 0;
+}
+
+/*
+ * The thread state of whoever holds the GIL: up to 3.11 a field of the
+ * runtime, from 3.12 on thread-local, and then always this thread's own (0
+ * while it has released its GIL).
+ */
+static __always_inline int tstate_current(__u64 *ret)
+{
+	__u64 address = settings.tstate_current_address;
+
+	if (!address)
+		address = thread_pointer() + settings.tstate_tls_offset;
+	return read_user(ret, sizeof(*ret), address);
+}
+
+static __always_inline bool tstate_is_of(__u64 tstate, __u64 pointer)
+{
+	__u64 thread_id;
+
+	return !read_user(&thread_id, sizeof(thread_id), tstate + settings.tstate_thread_id) &&
+	       thread_id == pointer;
+}
+
+/*
+ * The thread state of this thread, with or without the GIL: malloc and mmap
+ * don't ask for it.  0: it has none that is known.  The current one comes
+ * first, for a thread may have several (sub-interpreters).
+ */
+static __always_inline int tstate_of_thread(__u64 *ret)
+{
+	__u64 pointer = thread_pointer();
+	__u64 current;
+	__u64 known;
+
+	if (tstate_current(&current))
+		return -1;
+	known = thread_recall(pointer);
+	if (current && tstate_is_of(current, pointer)) {
+		if (known != current)
+			thread_remember(pointer, current);
+		*ret = current;
+		return 0;
+	}
+	*ret = known && tstate_is_of(known, pointer) ? known : 0;
+	return 0;
+}
+
+/*
+ * The stack of the current thread.  with_gil: the caller can't but hold it
+ * (pymalloc, creations), so that the current thread state is this thread's.
+ */
+static __always_inline __u64 stack_walk(struct stack_scratch *scratch, bool with_gil, __u64 seed)
+{
+	__u64 tstate = 0;
+	__u64 frame = 0;
+
+	if (with_gil ? tstate_current(&tstate) : tstate_of_thread(&tstate)) {
+		count_loss(WIRE_LOSS_THREAD_STATE_UNREADABLE);
+		return WIRE_STACK_UNREADABLE;
+	}
+	if (!tstate)
+		return WIRE_STACK_NONE;
+	if (tstate_frame(tstate, &frame)) {
+		count_loss(WIRE_LOSS_THREAD_STATE_UNREADABLE);
+		return WIRE_STACK_UNREADABLE;
+	}
+	return frames_walk(scratch, frame, seed);
+}
+
+#endif

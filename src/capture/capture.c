@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* The four phases. */
+#include "capture/capture.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "capture/capture_private.h"
+
+#define RING_BYTES_MIN (64u << 10)
+#define RING_BYTES_MAX (1u << 30)
+/* The consumer is woken when the ring is this full; below, it comes by itself. */
+#define WAKEUP_FRACTION 8
+#define PROC_PATH_MAX 64
+#define MAPS_BYTES_MAX (16u << 20)
+#define STACK_SEED 0x243f6a8885a308d3ULL /* any number will do: pi's first digits */
+
+static int check_options(const struct capture_options *options, struct fault *reterr_fault)
+{
+	size_t ring = options->ring_bytes;
+
+	if (options->pid <= 0)
+		return fault_set(reterr_fault, -EINVAL, REASON_OUT_OF_BOUNDS,
+				 (uint64_t)options->pid, "pid");
+	if (options->n_files > CAPTURE_FILES_MAX)
+		return fault_set(reterr_fault, -EINVAL, REASON_OUT_OF_BOUNDS, options->n_files,
+				 "files");
+	if (ring && (ring < RING_BYTES_MIN || ring > RING_BYTES_MAX || (ring & (ring - 1))))
+		return fault_set(reterr_fault, -EINVAL, REASON_OUT_OF_BOUNDS, ring, "ring_bytes");
+	return 0;
+}
+
+/* The kernel silently sets no breakpoint in a process whose first thread has exited. */
+static int check_leader(pid_t pid, struct fault *reterr_fault)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[PROC_PATH_MAX];
+	const char *state;
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	r = file_read(path, 4096, &text, NULL);
+	if (r < 0)
+		return fault_set(reterr_fault, -ESRCH, REASON_NOT_MAPPED, 0, "process");
+	state = strrchr(text, ')'); /* the name before may hold anything */
+	if (!state || state[1] != ' ')
+		return fault_set(reterr_fault, -EBADMSG, REASON_MALFORMED, 0, "/proc/PID/stat");
+	if (state[2] == 'Z' || state[2] == 'X')
+		return fault_set(reterr_fault, -EOWNERDEAD, REASON_NO_LEADER, 0, NULL);
+	return 0;
+}
+
+/* What the programs can't do without. */
+static int check_features(const struct kernel_features *features, struct fault *reterr_fault)
+{
+	const char *missing = kernel_features_missing(features);
+
+	if (missing)
+		return fault_set(reterr_fault, -EOPNOTSUPP, REASON_KERNEL_LACKS, 0, missing);
+	return 0;
+}
+
+static int prepare_files(struct capture *capture, const struct capture_options *options,
+			 struct fault *reterr_fault)
+{
+	int r;
+
+	for (size_t i = 0; i < options->n_files; i++) {
+		struct probed_file *file = &capture->files[i];
+
+		r = probed_file_init(file, &options->files[i], options->empty_programs);
+		if (r < 0)
+			return fault_set(reterr_fault, r, REASON_TOO_LARGE, 0, "plan");
+		capture->n_files++;
+		r = sites_guard(capture, file, reterr_fault);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int capture_prepare(const struct capture_options *options, struct capture **ret,
+		    struct fault *reterr_fault)
+{
+	CLEANUP(capture_free) struct capture *capture = NULL;
+	int r;
+
+	r = check_options(options, reterr_fault);
+	if (r < 0)
+		return r;
+	capture = calloc(1, sizeof(*capture));
+	if (!capture)
+		return -ENOMEM;
+	capture->pid = options->pid;
+	capture->native = options->native;
+	capture->empty_programs = options->empty_programs;
+	capture->ring_bytes =
+		options->ring_bytes ? options->ring_bytes : CAPTURE_RING_BYTES_DEFAULT;
+	r = settings_fill(options, &capture->settings, reterr_fault);
+	if (r < 0)
+		return r;
+	capture->settings.wakeup_bytes = capture->ring_bytes / WAKEUP_FRACTION;
+	r = check_leader(options->pid, reterr_fault);
+	if (r < 0)
+		return r;
+	kernel_features_probe(&capture->features);
+	r = check_features(&capture->features, reterr_fault);
+	if (r < 0)
+		return r;
+	r = prepare_files(capture, options, reterr_fault);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(capture);
+	return 0;
+}
+
+void capture_free(struct capture *capture)
+{
+	if (!capture)
+		return;
+	capture_detach(capture);
+	for (size_t i = 0; i < capture->n_files; i++)
+		probed_file_done(&capture->files[i]);
+	ring_buffer__free(capture->ring);
+	capture_bpf__destroy(capture->skeleton);
+	free(capture);
+}
+
+uint64_t capture_cost_bytes(const struct capture *capture)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < capture->n_files; i++)
+		bytes += sites_cost_bytes(&capture->files[i]);
+	return bytes;
+}
+
+/* Only what has sites is loaded: each program takes the verifier some milliseconds. */
+static void choose_programs(struct capture *capture)
+{
+	struct capture_bpf *skeleton = capture->skeleton;
+	bool trampolines = capture->native && capture->features.trampolines;
+	bool wanted[SITE_PROGRAMS] = { false };
+
+	for (size_t i = 0; i < capture->n_files; i++) {
+		for (size_t j = 0; j < capture->files[i].n_sites; j++)
+			wanted[capture->files[i].sites[j].program] = true;
+	}
+	for (int i = 0; i < SITE_PROGRAMS; i++)
+		bpf_program__set_autoload(capture_program(capture, i), wanted[i]);
+	bpf_program__set_autoload(skeleton->progs.on_mmap, trampolines);
+	bpf_program__set_autoload(skeleton->progs.on_munmap, trampolines);
+	bpf_program__set_autoload(skeleton->progs.on_mremap, trampolines);
+	bpf_program__set_autoload(skeleton->progs.on_brk_enter, trampolines);
+	bpf_program__set_autoload(skeleton->progs.on_brk, trampolines);
+	bpf_program__set_autoload(skeleton->progs.on_sys_exit, capture->native && !trampolines);
+}
+
+/* Where the heap of brk ends now, for the first record to say what it was before; 0: none. */
+static uint64_t current_break(pid_t pid)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[PROC_PATH_MAX];
+	char *line, *next;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	if (file_read(path, MAPS_BYTES_MAX, &text, NULL) < 0)
+		return 0;
+	for (line = text; line && *line; line = next) {
+		unsigned long long start, end;
+		bool heap;
+
+		next = strchr(line, '\n');
+		if (next)
+			*next++ = '\0';
+		heap = strstr(line, " [heap]") != NULL;
+		if (heap && sscanf(line, "%llx-%llx", &start, &end) == 2)
+			return end;
+	}
+	return 0;
+}
+
+int capture_load(struct capture *capture, struct fault *reterr_fault)
+{
+	int r;
+
+	if (capture->skeleton)
+		return -EALREADY;
+	capture->skeleton = capture_bpf__open();
+	if (!capture->skeleton)
+		return fault_set(reterr_fault, -errno, REASON_KERNEL_LACKS, 0, "opening programs");
+	choose_programs(capture);
+	capture->skeleton->rodata->settings = capture->settings;
+	capture->skeleton->bss->stack_seed = STACK_SEED;
+	capture->skeleton->bss->break_before = current_break(capture->pid);
+	bpf_map__set_max_entries(capture->skeleton->maps.ring, (uint32_t)capture->ring_bytes);
+	r = capture_bpf__load(capture->skeleton);
+	if (r == 0)
+		r = ring_open(capture);
+	if (r == 0)
+		return 0;
+	capture_bpf__destroy(capture->skeleton);
+	capture->skeleton = NULL;
+	return fault_set(reterr_fault, r, REASON_KERNEL_LACKS, 0, "loading programs");
+}
+
+static int attach_all(struct capture *capture, int memory_fd, struct fault *reterr_fault)
+{
+	int r;
+
+	for (size_t i = 0; i < capture->n_files; i++) {
+		struct probed_file *file = &capture->files[i];
+
+		r = sites_compare(capture, file, memory_fd);
+		if (r < 0)
+			return fault_set(reterr_fault, r, REASON_NOT_MAPPED, 0, "process");
+		r = links_attach_file(capture, file, reterr_fault);
+		if (r < 0)
+			return r;
+	}
+	/* Last of all: sys_exit and fork of the attach itself are nobody's business. */
+	return links_attach_host(capture, reterr_fault);
+}
+
+int capture_attach(struct capture *capture, struct fault *reterr_fault)
+{
+	_cleanup_close_ int memory_fd = -1;
+	char path[PROC_PATH_MAX];
+	int r;
+
+	if (!capture->skeleton)
+		return -EBADF;
+	capture_detach(capture);
+	r = check_leader(capture->pid, reterr_fault);
+	if (r < 0)
+		return r;
+	snprintf(path, sizeof(path), "/proc/%d/mem", capture->pid);
+	memory_fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (memory_fd < 0)
+		return fault_set(reterr_fault, -errno, REASON_READ_FAILED, 0, "/proc/PID/mem");
+	sites_refusals_reset(capture);
+	r = attach_all(capture, memory_fd, reterr_fault);
+	if (r < 0) {
+		capture_detach(capture);
+		return r;
+	}
+	for (size_t i = 0; i < capture->n_files; i++)
+		capture->n_attached += sites_read_back(capture, &capture->files[i], memory_fd);
+	return 0;
+}
+
+int capture_activate(struct capture *capture)
+{
+	if (!capture->skeleton)
+		return -EBADF;
+	__atomic_store_n(&capture->skeleton->bss->active, 1, __ATOMIC_RELEASE);
+	return 0;
+}
+
+void capture_deactivate(struct capture *capture)
+{
+	if (capture->skeleton)
+		__atomic_store_n(&capture->skeleton->bss->active, 0, __ATOMIC_RELEASE);
+}
+
+void capture_detach(struct capture *capture)
+{
+	capture_deactivate(capture);
+	links_detach_host(capture);
+	for (size_t i = 0; i < capture->n_files; i++)
+		links_detach_file(&capture->files[i]);
+	capture->n_attached = 0;
+}
+
+size_t capture_refusals(const struct capture *capture, const struct capture_refusal **ret)
+{
+	*ret = capture->refusals;
+	return capture->n_refusals;
+}
+
+size_t capture_attached_sites(const struct capture *capture)
+{
+	return capture->n_attached;
+}
+
+int capture_counters(const struct capture *capture, struct capture_counters *ret)
+{
+	int n_cpus = libbpf_num_possible_cpus();
+	_cleanup_free_ struct counters *each = NULL;
+	struct capture_counters sum = { .malformed = capture->malformed };
+	uint32_t zero = 0;
+
+	if (!capture->skeleton)
+		return -EBADF;
+	if (n_cpus < 0)
+		return n_cpus;
+	each = calloc((size_t)n_cpus, sizeof(*each));
+	if (!each)
+		return -ENOMEM;
+	if (bpf_map_lookup_elem(bpf_map__fd(capture->skeleton->maps.counters), &zero, each))
+		return -errno;
+	for (int cpu = 0; cpu < n_cpus; cpu++) {
+		for (int i = 0; i < SITE_KINDS; i++)
+			sum.hits[i] += each[cpu].hits[i];
+		for (int i = 0; i < WIRE_LOSS_MAX; i++)
+			sum.losses[i] += each[cpu].losses[i];
+		sum.mappings += each[cpu].mappings;
+	}
+	*ret = sum;
+	return 0;
+}
+
+/*
+ * With another seed every stack has another id, and is sent when it is seen
+ * next.  Programs that run just now may still use the old one, which is
+ * known.
+ */
+int capture_forget_stacks(struct capture *capture)
+{
+	if (!capture->skeleton)
+		return -EBADF;
+	__atomic_fetch_add(&capture->skeleton->bss->stack_seed, 0x9e3779b97f4a7c15ULL,
+			   __ATOMIC_RELEASE);
+	return 0;
+}
+
+int capture_add_thread(struct capture *capture, uint64_t pthread_address, uint64_t tstate)
+{
+	if (!capture->skeleton)
+		return -EBADF;
+	if (bpf_map_update_elem(bpf_map__fd(capture->skeleton->maps.threads), &pthread_address,
+				&tstate, BPF_ANY))
+		return -errno;
+	return 0;
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+#include "capture/kernel.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+
+#include "base/cleanup.h"
+#include "capture/kernel_private.h"
+
+#include "probe.skel.h"
+
+#define BTF_PATH "/sys/kernel/btf/vmlinux"
+#define OWN_PROGRAM "/proc/self/exe"
+/* include/linux/proc_ns.h: PROC_PID_INIT_INO, the initial namespace's inode */
+#define PID_NAMESPACE_INITIAL 0xeffffffcUL
+
+DEFINE_CLEANUP(struct bpf_link *, bpf_link__destroy)
+DEFINE_CLEANUP(struct probe_bpf *, probe_bpf__destroy)
+
+/* clang-format off */
+__asm__(
+	".pushsection .text\n"
+	".p2align 4\n"
+	".globl probed_jump\n.type probed_jump, @function\nprobed_jump:\n"
+	"	xor %eax, %eax\n"
+	"	.byte 0x74, 0x00\n" /* je to the next instruction */
+	"	ret\n"
+	".size probed_jump, . - probed_jump\n"
+	".globl probed_move\n.type probed_move, @function\nprobed_move:\n"
+	"	mov %rdi, %rax\n"
+	"	ret\n"
+	".size probed_move, . - probed_move\n"
+	".globl probed_push\n.type probed_push, @function\nprobed_push:\n"
+	"	push %rbp\n"
+	"	pop %rbp\n"
+	"	ret\n"
+	".size probed_push, . - probed_push\n"
+	".globl probed_nop5\n.type probed_nop5, @function\nprobed_nop5:\n"
+	"	mov $0x5eed, %eax\n"
+	"	mov %rax, -8(%rsp)\n"
+	".globl probed_nop5_at\nprobed_nop5_at:\n"
+	"	.byte 0x0f, 0x1f, 0x44, 0x00, 0x00\n"
+	"	xor -8(%rsp), %rax\n"
+	"	ret\n"
+	".size probed_nop5, . - probed_nop5\n"
+	".popsection\n");
+/* clang-format on */
+
+/* Where an address of our own program lies in its file: what the mapping says. */
+static int own_file_offset(uintptr_t address, unsigned long *ret)
+{
+	_cleanup_fclose_ FILE *maps = fopen("/proc/self/maps", "re");
+	char line[512];
+
+	if (!maps)
+		return -errno;
+	while (fgets(line, sizeof(line), maps)) {
+		unsigned long start, end, offset;
+
+		if (sscanf(line, "%lx-%lx %*4s %lx", &start, &end, &offset) == 3 &&
+		    address >= start && address < end) {
+			*ret = address - start + offset;
+			return 0;
+		}
+	}
+	return -ENOENT;
+}
+
+int kernel_probe_attach(struct bpf_program *program, pid_t pid, uintptr_t at, bool uretprobe,
+			struct bpf_link **ret)
+{
+	const __u64 cookie = PROBED_COOKIE;
+	unsigned long offset;
+	struct bpf_link *link;
+	int r;
+
+	r = own_file_offset(at, &offset);
+	if (r < 0)
+		return r;
+	LIBBPF_OPTS(bpf_uprobe_multi_opts, options, .offsets = &offset, .cookies = &cookie,
+		    .cnt = 1, .retprobe = uretprobe);
+	link = bpf_program__attach_uprobe_multi(program, pid, OWN_PROGRAM, NULL, &options);
+	if (!link)
+		return -errno;
+	*ret = link;
+	return 0;
+}
+
+static void *call_probed_jump(void *unused)
+{
+	(void)unused;
+	probed_jump();
+	return NULL;
+}
+
+/*
+ * Is a hit of another thread of ours delivered?  A link's pid meant that one
+ * thread until 46ba0e49b642 "bpf: fix multi-uprobe PID filtering logic".
+ */
+static enum kernel_answer ask_whole_process(const struct probe_bpf *skeleton)
+{
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, call_probed_jump, NULL))
+		return KERNEL_UNKNOWN;
+	pthread_join(thread, NULL);
+	return skeleton->bss->hits_of_threads ? KERNEL_YES : KERNEL_NO;
+}
+
+/*
+ * Links to many uprobes: 89ae89f53d20 "bpf: Add multi uprobe link" (6.6); with
+ * cookies 0b779b61f651 "bpf: Add cookies support for uprobe_multi link".
+ */
+static int ask_uprobes(struct kernel_features *features)
+{
+	CLEANUP(probe_bpf__destroy) struct probe_bpf *skeleton = probe_bpf__open_and_load();
+	CLEANUP(bpf_link__destroy) struct bpf_link *link = NULL;
+	int r;
+
+	if (!skeleton)
+		return -errno;
+	r = kernel_probe_attach(skeleton->progs.on_hit, getpid(), PROBED_JUMP_AT, false, &link);
+	if (r < 0)
+		return r;
+	probed_jump();
+	/* A hit that does not come is no support, whatever the kernel says. */
+	if (skeleton->bss->hits != 1)
+		return -ENODATA;
+	features->uprobe_multi = true;
+	features->attach_cookie = skeleton->bss->cookie == PROBED_COOKIE;
+	features->whole_process = ask_whole_process(skeleton);
+	return 0;
+}
+
+/* fec56f5890d9 "bpf: Introduce BPF trampoline" (5.5), where the architecture and build have it. */
+static bool ask_trampolines(void)
+{
+	const struct bpf_insn instructions[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 0 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	int id = libbpf_find_vmlinux_btf_id("__x64_sys_mmap", BPF_TRACE_FEXIT);
+	LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_TRACE_FEXIT,
+		    .attach_btf_id = id > 0 ? (__u32)id : 0);
+	_cleanup_close_ int program = -1;
+	_cleanup_close_ int link = -1;
+
+	if (id <= 0)
+		return false;
+	program = bpf_prog_load(BPF_PROG_TYPE_TRACING, "ask_trampoline", "GPL", instructions,
+				ARRAY_SIZE(instructions), &options);
+	if (program < 0)
+		return false;
+	link = bpf_raw_tracepoint_open(NULL, program);
+	return link >= 0;
+}
+
+void kernel_features_probe(struct kernel_features *ret)
+{
+	struct kernel_features features = { .whole_process = KERNEL_UNKNOWN };
+	struct stat namespace;
+
+	libbpf_set_print(NULL); /* what fails is told by our own means */
+	features.host_pids = stat("/proc/self/ns/pid", &namespace) == 0 &&
+			     namespace.st_ino == PID_NAMESPACE_INITIAL;
+	features.btf = access(BTF_PATH, R_OK) == 0;
+	/* 457f44363a88 "bpf: Implement BPF ring buffer and verifier support for it" (5.8) */
+	features.ring_buffer = libbpf_probe_bpf_map_type(BPF_MAP_TYPE_RINGBUF, NULL) == 1;
+	if (features.btf)
+		features.error = ask_uprobes(&features);
+	if (features.btf)
+		features.trampolines = ask_trampolines();
+	*ret = features;
+}
+
+const char *kernel_features_missing(const struct kernel_features *features)
+{
+	if (!features->host_pids)
+		return "the host's pid namespace";
+	if (!features->btf)
+		return "BTF (CONFIG_DEBUG_INFO_BTF)";
+	if (features->error == -EPERM || features->error == -EACCES)
+		return "privilege (root, or CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE)";
+	if (!features->ring_buffer)
+		return "ring buffers";
+	if (!features->uprobe_multi)
+		return "links to many uprobes (Linux 6.6)";
+	if (!features->attach_cookie)
+		return "attach cookies";
+	if (features->whole_process != KERNEL_YES)
+		return "probes of a whole process (Linux 6.11)";
+	return NULL;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * What this kernel's probes can do and cost, found out by trying: versions are
+ * never compared, because distributions backport.
+ */
+#ifndef PYLEAKD_CAPTURE_KERNEL_H
+#define PYLEAKD_CAPTURE_KERNEL_H
+
+#include <stdbool.h>
+
+/* Of three values, because it may be that it can't be asked for. */
+enum kernel_answer { KERNEL_UNKNOWN, KERNEL_NO, KERNEL_YES };
+
+struct kernel_features {
+	bool host_pids; /* we see pids as the kernel's programs do: the initial pid namespace */
+	bool btf;
+	bool ring_buffer;
+	bool attach_cookie;
+	bool uprobe_multi;
+	bool trampolines; /* fexit on system calls; without, the raw tracepoint sys_exit */
+	enum kernel_answer whole_process; /* does a link's pid stand for all its threads? */
+	int error; /* -errno of the first thing that failed, 0: nothing did */
+};
+
+/* Some 50 ms, most of which is waiting for the kernel's grace periods. */
+void kernel_features_probe(struct kernel_features *ret);
+
+/* What the probes can't do without, as a static text, or NULL: nothing is missing. */
+const char *kernel_features_missing(const struct kernel_features *features);
+
+/* All that `pyleakd check` tells of the kernel. */
+struct capture_kernel {
+	char release[65]; /* uname -r */
+	struct kernel_features features;
+	bool run_statistics; /* BPF_ENABLE_STATS */
+	/* Nanoseconds that a hit costs the target, with a program that does nothing; 0: unknown. */
+	double emulated_ns; /* a conditional jump */
+	double stepped_ns; /* any other instruction */
+	double uretprobe_ns; /* entry and return, the first instruction an emulated one */
+	/* Does a probe on a 5-byte NOP overwrite what the code keeps below its stack pointer? */
+	enum kernel_answer nop5_clobbers;
+};
+
+/*
+ * Probes this very process and a child of it, for less than a second.  What
+ * can't be found out stays unknown. Leaves an [uprobes] mapping in us.
+ */
+void capture_probe_kernel(struct capture_kernel *ret);
+
+#endif
