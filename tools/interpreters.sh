@@ -62,7 +62,8 @@ unpack() {
 	mknod -m 666 "$root/dev/null" c 1 3 2>/dev/null
 	mknod -m 666 "$root/dev/urandom" c 1 9 2>/dev/null
 	chroot "$root" /usr/sbin/ldconfig 2>/dev/null
-	chroot "$root" "/usr/bin/python$version" -c 'import json, re, decimal, sqlite3, ctypes, zlib'
+	chroot "$root" "/usr/bin/python$version" \
+		-c 'import json, re, decimal, sqlite3, ctypes, zlib'
 }
 
 fetch() {
