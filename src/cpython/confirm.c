@@ -180,9 +180,16 @@ static int confirm_circle(const struct interpreter *interpreter,
 			  struct fault *reterr_fault)
 {
 	_cleanup_free_ uint64_t *interps = NULL;
+	uint64_t main_interp;
 	size_t n_interps;
 	int error = interpreters_read(interpreter, &interps, &n_interps, reterr_fault);
 
+	if (!error)
+		error = READ_FIELD(interpreter, interpreter->runtime, runtime_interpreters_main,
+				   &main_interp, reterr_fault);
+	if (!error && interps[n_interps - 1] != main_interp)
+		return contradiction(interpreter->runtime, "runtime_interpreters_main",
+				     reterr_fault);
 	for (size_t i = 0; !error && i < n; i++) {
 		uint64_t previous, expected = 0;
 
@@ -263,7 +270,8 @@ static int first_frame(const struct interpreter *interpreter, uint64_t tstate, u
 	uint64_t frame;
 	int error = READ_FIELD(interpreter, tstate, tstate_frame, &frame, NULL);
 
-	if (!error && frame && interpreter->layout.cframe_current_frame != LAYOUT_ABSENT)
+	/* cframe (3.11, 3.12) is never null: the root one lies in the thread state. */
+	if (!error && interpreter->layout.cframe_current_frame != LAYOUT_ABSENT)
 		error = READ_FIELD(interpreter, frame, cframe_current_frame, &frame, NULL);
 	if (!error)
 		*ret = frame;
@@ -302,11 +310,12 @@ int confirm_frames(const struct interpreter *interpreter, struct fault *reterr_f
 	if (!code_type)
 		return fault_set(reterr_fault, -ENOENT, REASON_NOT_FOUND, 0, "PyCode_Type");
 	for (size_t i = 0; i < n; i++) {
-		uint64_t frame;
+		uint64_t frame = 0;
 
-		if (first_frame(interpreter, threads[i].tstate, &frame) || !frame)
-			continue;
-		if (leads_to_code(interpreter, frame, code_type))
+		error = first_frame(interpreter, threads[i].tstate, &frame);
+		if (error == -ENODATA || (!error && !frame))
+			continue; /* swapped out, or no frame: says nothing */
+		if (!error && leads_to_code(interpreter, frame, code_type))
 			return 0;
 		failed = threads[i].tstate;
 	}

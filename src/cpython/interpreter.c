@@ -70,6 +70,8 @@ static int confirm_once(struct interpreter *interpreter, const pid_t *native_ids
 	int error = confirm_types(interpreter, reterr_fault);
 
 	if (!error)
+		error = confirm_code(interpreter, reterr_fault);
+	if (!error)
 		error = confirm_threads(interpreter, native_ids, n_native_ids, reterr_fault);
 	if (!error)
 		error = confirm_frames(interpreter, reterr_fault);

@@ -57,6 +57,7 @@ int interpreter_confirm(struct interpreter *interpreter, const pid_t *native_ids
 
 /* Each compares what the target says with the layout. */
 int confirm_types(const struct interpreter *interpreter, struct fault *reterr_fault);
+int confirm_code(const struct interpreter *interpreter, struct fault *reterr_fault);
 int confirm_threads(const struct interpreter *interpreter, const pid_t *native_ids,
 		    size_t n_native_ids, struct fault *reterr_fault);
 int confirm_frames(const struct interpreter *interpreter, struct fault *reterr_fault);

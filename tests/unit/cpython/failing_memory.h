@@ -18,6 +18,7 @@
 struct failing_memory {
 	struct memory *inner; /* not owned */
 	unsigned long fail_at; /* 1: the first read; 0: none */
+	bool from_there_on; /* and all later ones */
 	unsigned long n_reads; /* so far */
 	size_t n_words;
 	struct {
@@ -36,7 +37,9 @@ static inline int failing_read(void *context, uint64_t address, void *buffer, si
 	struct failing_memory *failing = context;
 	int error;
 
-	if (++failing->n_reads == failing->fail_at) {
+	failing->n_reads++;
+	if (failing->n_reads == failing->fail_at ||
+	    (failing->from_there_on && failing_visited(failing))) {
 		memset(buffer, 0xa5, size); /* what a failed read leaves is nobody's value */
 		return fault_set(reterr_fault, -EFAULT, REASON_NOT_MAPPED, address, NULL);
 	}
