@@ -171,8 +171,8 @@ static json_t *json_types(const struct snapshot_type *types, size_t n)
 
 static json_t *json_frame(const struct snapshot_frame *frame)
 {
-	return json_pack("{s: o, s: o, s: i}", "function", json_name(frame->function), "file",
-			 json_name(frame->file), "line", (int)frame->line);
+	return json_pack("{s: o, s: o, s: I}", "function", json_name(frame->function), "file",
+			 json_name(frame->file), "line", (json_int_t)frame->line);
 }
 
 static json_t *json_stack(const struct snapshot_site *site)

@@ -64,6 +64,10 @@ static void add_coloured(struct text *text, const char *colour, const char *part
 
 static void end_line(struct text *text)
 {
+	struct buffer *line = &text->line;
+
+	while (line->error == 0 && line->size > 0 && line->data[line->size - 1] == ' ')
+		line->size--;
 	buffer_add_char(&text->line, '\n');
 	text->column = 0;
 }
@@ -277,11 +281,13 @@ static void add_answer(struct text *text)
 	else if (snapshot->n_sites == 0)
 		add_coloured(text, GREEN, "nothing that was allocated since the start is left");
 	else if (stable == 0)
-		add_coloured(text, YELLOW, "too early to tell what grows: watch for at least "
-					   "six intervals");
+		add_part_printf(text, YELLOW, "",
+				"too early to tell what grows: watch for more than %d intervals",
+				JUDGE_INTERVALS_MIN);
 	else
-		add_part_printf(text, GREEN, "", "no leak: none of %s sites grows",
-				text_count(number, snapshot->n_sites));
+		add_part_printf(text, GREEN, "", "no leak: nothing grows among %s %s",
+				text_count(number, snapshot->n_sites),
+				snapshot->n_sites == 1 ? "site" : "sites");
 	end_line(text);
 	end_line(text);
 }
@@ -353,11 +359,16 @@ static int frame_texts_add(const struct text *text, const struct snapshot_frame 
 	*location = buffer_init(LINE_BYTES_MAX);
 	*function = buffer_init(LINE_BYTES_MAX);
 	texts->n++;
-	name_for_terminal(location, paths_shorten(&text->paths, frame->file),
-			  LOCATION_COLUMNS_MAX);
-	if (frame->line > 0)
-		buffer_printf(location, ":%" PRIu32, frame->line);
-	name_for_terminal(function, frame->function, FUNCTION_COLUMNS_MAX);
+	if (*frame->file) {
+		name_for_terminal(location, paths_shorten(&text->paths, frame->file),
+				  LOCATION_COLUMNS_MAX);
+		if (frame->line > 0)
+			buffer_printf(location, ":%" PRIu32, frame->line);
+		name_for_terminal(function, frame->function, FUNCTION_COLUMNS_MAX);
+	} else { /* code that could not be read, for one */
+		name_for_terminal(location, frame->function, LOCATION_COLUMNS_MAX);
+		name_for_terminal(function, "", FUNCTION_COLUMNS_MAX);
+	}
 	if (location->error < 0 || function->error < 0)
 		return location->error < 0 ? location->error : function->error;
 	texts->location_columns = larger(texts->location_columns, names_columns(location->data));
@@ -391,7 +402,7 @@ static void add_frame_note(struct text *text, const struct snapshot_site *site, 
 	if (index + 1 < FRAMES_SHOWN || (more == 0 && !site->cut))
 		return;
 	add_part_printf(text, NULL, GAP, "(%zu more %s%s: --format json)", more,
-			more == 1 ? "frame" : "frames", site->cut ? " and what is below" : "");
+			more == 1 ? "frame" : "frames", site->cut ? ", then cut" : "");
 }
 
 static int add_frames(struct text *text, const struct snapshot_site *site)
@@ -453,9 +464,10 @@ static int write_sites(struct text *text, const struct sink *sink)
 	for (size_t i = shown; i < snapshot->n_sites; i++)
 		rest_bytes += snapshot->sites[i].outstanding_bytes;
 	begin_label(text, NULL, "more");
-	add_part_printf(text, NULL, "", "%s in %s other sites: --top N, --format json",
+	add_part_printf(text, NULL, "", "%s in %s other %s: --top N, --format json",
 			text_bytes(bytes, (double)rest_bytes),
-			text_count(sites, snapshot->n_sites - shown));
+			text_count(sites, snapshot->n_sites - shown),
+			snapshot->n_sites - shown == 1 ? "site" : "sites");
 	end_line(text);
 	end_line(text);
 	return 0;
