@@ -47,7 +47,7 @@ int buffer_printf(struct buffer *buffer, const char *format, ...)
 int buffer_reserve(struct buffer *buffer, size_t size, char **ret);
 void buffer_grew(struct buffer *buffer, size_t size);
 
-/* The bytes with their NUL, now the caller's, to free(); the buffer is empty then. NULL: no memory. */
+/* The bytes with their NUL, now the caller's to free(), and the buffer empty. NULL: no memory. */
 char *buffer_take(struct buffer *buffer);
 
 #define _cleanup_buffer_ __attribute__((cleanup(buffer_done)))

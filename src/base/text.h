@@ -9,7 +9,8 @@
 
 #define TEXT_NUMBER_MAX 32 /* room that each text_* below needs at most, NUL included */
 
-/* All of text is one decimal (or, parse_hex, hexadecimal) number in [min, max]; no sign, no blank.
+/*
+ * All of text is one decimal number in [min, max]; no sign, no blank.
  * -EINVAL: it is not; -ERANGE: it is outside.
  */
 int parse_u64(const char *text, uint64_t min, uint64_t max, uint64_t *ret);
@@ -26,7 +27,7 @@ int parse_size_bytes(const char *text, uint64_t *ret_bytes);
 /* All write to buffer (TEXT_NUMBER_MAX bytes) and return it. */
 const char *text_bytes(char buffer[static TEXT_NUMBER_MAX], double bytes); /* "1.8 MB", "312 B" */
 const char *text_count(char buffer[static TEXT_NUMBER_MAX], uint64_t count); /* "28,104" */
-const char *text_duration(char buffer[static TEXT_NUMBER_MAX], double seconds); /* "5 min", "14 h" */
+const char *text_duration(char buffer[static TEXT_NUMBER_MAX], double seconds); /* "5 min" */
 
 /*
  * Makes foreign text fit for a terminal and for JSON: control characters, and

@@ -52,7 +52,7 @@ struct image_segment {
 int image_new(int fd, struct image **ret, struct fault *reterr_fault);
 void image_free(struct image *image);
 
-/* The same of bytes in memory, which stay the caller's and must outlive the image (tests, fuzzers). */
+/* The same of bytes in memory, which stay the caller's and must outlive the image. */
 int image_new_from_bytes(const void *bytes, size_t size, struct image **ret,
 			 struct fault *reterr_fault);
 
@@ -62,7 +62,7 @@ bool image_has_build_id(const struct image *image);
 uint64_t image_file_size(const struct image *image);
 bool image_is_position_independent(const struct image *image); /* ET_DYN */
 
-/* Bytes of the file at a vaddr, all of them inside one loaded segment's file part; NULL otherwise. */
+/* Bytes of the file at a vaddr, all inside one loaded segment's file part; NULL otherwise. */
 const void *image_bytes(const struct image *image, uint64_t vaddr, size_t size);
 
 /* File offset of a vaddr in an executable segment; -ENOENT outside. */
@@ -83,7 +83,7 @@ int image_symbols_visit(const struct image *image,
 /* PT_LOAD segments in ascending order of vaddr. */
 size_t image_segments(const struct image *image, const struct image_segment **ret);
 
-/* The template of thread-local storage (PT_TLS), -ENOENT when there is none; *ret_align in bytes. */
+/* The template of thread-local storage (PT_TLS); *ret_align in bytes. -ENOENT: there is none. */
 int image_thread_local(const struct image *image, struct image_range *ret, uint64_t *ret_align);
 
 /* Loaded section by name: -ENOENT when there is none. */

@@ -31,7 +31,8 @@ struct maps_entry {
 	uint64_t inode; /* 0: no file */
 	uint32_t device_major, device_minor; /* of the file system; may differ from stat's */
 	uint32_t permissions; /* MAPS_* */
-	const char *path; /* owned by the maps; "" anonymous, "[heap]" …, or a file as the process sees it */
+	/* "" anonymous, "[heap]" …, or a file as the process sees it; owned by the maps. */
+	const char *path;
 	bool deleted; /* " (deleted)" stood behind the path and was cut off */
 };
 
@@ -43,7 +44,7 @@ struct maps;
  * offset.
  */
 int maps_parse(const char *text, size_t size, struct maps **ret, struct fault *reterr_fault);
-/* Of a process, also of one whose first thread has ended. -ESRCH; an empty list for kernel threads. */
+/* Of a process, also of one whose first thread has ended. A kernel thread has no entries. */
 int maps_load(pid_t pid, struct maps **ret, struct fault *reterr_fault);
 void maps_free(struct maps *maps);
 

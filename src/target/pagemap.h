@@ -28,7 +28,10 @@ struct pagemap;
 int pagemap_new(pid_t pid, struct pagemap **ret, struct fault *reterr_fault);
 void pagemap_free(struct pagemap *pagemap);
 
-/* States (enum pagemap_state) of n_pages pages from the one that holds address on. All or nothing. */
+/*
+ * States (enum pagemap_state) of n_pages pages from the one that holds address
+ * on; on failure ret_states may be filled in part.
+ */
 int pagemap_states(const struct pagemap *pagemap, uint64_t address, size_t n_pages,
 		   uint8_t *ret_states, struct fault *reterr_fault);
 

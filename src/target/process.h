@@ -16,7 +16,7 @@
 #define PROCESS_NAME_MAX 256 /* bytes of a display name, NUL included */
 #define PROCESS_THREADS_MAX 65536
 #define PROCESS_CHILDREN_MAX 65536
-#define PROCESS_NAMESPACES_MAX 33 /* nested pid namespaces: MAX_PID_NS_LEVEL of Linux, and the first */
+#define PROCESS_NAMESPACES_MAX 33 /* of pids: the first, and MAX_PID_NS_LEVEL of Linux */
 
 struct process_id {
 	pid_t pid;

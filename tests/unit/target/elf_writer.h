@@ -69,7 +69,8 @@ struct elf {
 	Elf64_Sym *dynsym;
 	Elf64_Sym *symtab;
 	uint16_t *versym;
-	uint32_t *gnu_hash; /* nbuckets, symoffset, bloom words, shift, bloom (2), bucket, chain … */
+	uint32_t
+		*gnu_hash; /* nbuckets, symoffset, bloom words, shift, bloom (2), bucket, chain … */
 	Elf64_Rela *rela, *jmprel;
 	uint64_t *relr;
 	uint64_t *slots;
@@ -92,36 +93,51 @@ static inline uint32_t elf_string(char *table, size_t *size, const char *text)
 
 static inline void elf_write_programs(struct elf *elf)
 {
-	elf->programs[P_TEXT] = (Elf64_Phdr){ .p_type = PT_LOAD, .p_flags = PF_R | PF_X,
-					      .p_filesz = 0x2000, .p_memsz = 0x2000,
-					      .p_align = 0x1000 };
-	elf->programs[P_DATA] = (Elf64_Phdr){ .p_type = PT_LOAD, .p_flags = PF_R | PF_W,
-					      .p_offset = ELF_DATA_OFFSET,
-					      .p_vaddr = ELF_DATA_VADDR, .p_filesz = 0x1000,
-					      .p_memsz = 0x2000, .p_align = 0x1000 };
-	elf->programs[P_DYNAMIC] = (Elf64_Phdr){ .p_type = PT_DYNAMIC, .p_flags = PF_R | PF_W,
-						 .p_offset = ELF_DATA_OFFSET,
-						 .p_vaddr = ELF_DATA_VADDR,
-						 .p_filesz = D_COUNT * sizeof(Elf64_Dyn),
-						 .p_memsz = D_COUNT * sizeof(Elf64_Dyn) };
-	elf->programs[P_NOTE] = (Elf64_Phdr){ .p_type = PT_NOTE, .p_flags = PF_R,
-					      .p_offset = 0x200, .p_vaddr = 0x200,
-					      .p_filesz = 36, .p_memsz = 36, .p_align = 4 };
-	elf->programs[P_UNWIND] = (Elf64_Phdr){ .p_type = PT_GNU_EH_FRAME, .p_flags = PF_R,
-						.p_offset = ELF_EH_FRAME_HDR,
-						.p_vaddr = ELF_EH_FRAME_HDR,
-						.p_filesz = 12 + 8 * ELF_FDES,
-						.p_memsz = 12 + 8 * ELF_FDES };
-	elf->programs[P_TLS] = (Elf64_Phdr){ .p_type = PT_TLS, .p_flags = PF_R, .p_offset = 0x2f00,
-					     .p_vaddr = 0x3f00, .p_filesz = 8, .p_memsz = 24,
-					     .p_align = 16 };
+	elf->programs[P_TEXT] = (Elf64_Phdr){.p_type = PT_LOAD,
+					     .p_flags = PF_R | PF_X,
+					     .p_filesz = 0x2000,
+					     .p_memsz = 0x2000,
+					     .p_align = 0x1000};
+	elf->programs[P_DATA] = (Elf64_Phdr){.p_type = PT_LOAD,
+					     .p_flags = PF_R | PF_W,
+					     .p_offset = ELF_DATA_OFFSET,
+					     .p_vaddr = ELF_DATA_VADDR,
+					     .p_filesz = 0x1000,
+					     .p_memsz = 0x2000,
+					     .p_align = 0x1000};
+	elf->programs[P_DYNAMIC] = (Elf64_Phdr){.p_type = PT_DYNAMIC,
+						.p_flags = PF_R | PF_W,
+						.p_offset = ELF_DATA_OFFSET,
+						.p_vaddr = ELF_DATA_VADDR,
+						.p_filesz = D_COUNT * sizeof(Elf64_Dyn),
+						.p_memsz = D_COUNT * sizeof(Elf64_Dyn)};
+	elf->programs[P_NOTE] = (Elf64_Phdr){.p_type = PT_NOTE,
+					     .p_flags = PF_R,
+					     .p_offset = 0x200,
+					     .p_vaddr = 0x200,
+					     .p_filesz = 36,
+					     .p_memsz = 36,
+					     .p_align = 4};
+	elf->programs[P_UNWIND] = (Elf64_Phdr){.p_type = PT_GNU_EH_FRAME,
+					       .p_flags = PF_R,
+					       .p_offset = ELF_EH_FRAME_HDR,
+					       .p_vaddr = ELF_EH_FRAME_HDR,
+					       .p_filesz = 12 + 8 * ELF_FDES,
+					       .p_memsz = 12 + 8 * ELF_FDES};
+	elf->programs[P_TLS] = (Elf64_Phdr){.p_type = PT_TLS,
+					    .p_flags = PF_R,
+					    .p_offset = 0x2f00,
+					    .p_vaddr = 0x3f00,
+					    .p_filesz = 8,
+					    .p_memsz = 24,
+					    .p_align = 16};
 }
 
 static inline void elf_write_header(struct elf *elf)
 {
 	*elf->header = (Elf64_Ehdr){
-		.e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB,
-			     EV_CURRENT },
+		.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB,
+			    EV_CURRENT},
 		.e_type = ET_DYN,
 		.e_machine = EM_X86_64,
 		.e_version = EV_CURRENT,
@@ -138,7 +154,7 @@ static inline void elf_write_header(struct elf *elf)
 
 static inline void elf_write_note(struct elf *elf)
 {
-	const Elf64_Nhdr note = { 4, 20, NT_GNU_BUILD_ID };
+	const Elf64_Nhdr note = {4, 20, NT_GNU_BUILD_ID};
 
 	memcpy(elf->note, &note, sizeof(note));
 	memcpy(elf->note + 12, "GNU", 4);
@@ -149,11 +165,11 @@ static inline void elf_write_note(struct elf *elf)
 static inline Elf64_Sym elf_symbol(uint32_t name, unsigned bind, unsigned type, uint16_t section,
 				   uint64_t value, uint64_t size)
 {
-	return (Elf64_Sym){ .st_name = name,
-			    .st_info = (uint8_t)ELF64_ST_INFO(bind, type),
-			    .st_shndx = section,
-			    .st_value = value,
-			    .st_size = size };
+	return (Elf64_Sym){.st_name = name,
+			   .st_info = (uint8_t)ELF64_ST_INFO(bind, type),
+			   .st_shndx = section,
+			   .st_value = value,
+			   .st_size = size};
 }
 
 static inline uint32_t elf_dynamic_name(struct elf *elf, const char *name)
@@ -171,14 +187,14 @@ static inline void elf_write_dynsym(struct elf *elf)
 				       STT_FUNC, S_TEXT, 0x1100, 0x40);
 	symbols[Y_OLD] = elf_symbol(elf_dynamic_name(elf, "twice"), STB_GLOBAL, STT_FUNC, S_TEXT,
 				    0x1140, 0x40);
-	symbols[Y_NEW] = elf_symbol(symbols[Y_OLD].st_name, STB_GLOBAL, STT_FUNC, S_TEXT, 0x1180,
-				    0x40);
-	symbols[Y_ABSOLUTE] = elf_symbol(elf_dynamic_name(elf, "VERSION_1"), STB_GLOBAL,
-					 STT_OBJECT, SHN_ABS, 0, 0);
+	symbols[Y_NEW] =
+		elf_symbol(symbols[Y_OLD].st_name, STB_GLOBAL, STT_FUNC, S_TEXT, 0x1180, 0x40);
+	symbols[Y_ABSOLUTE] = elf_symbol(elf_dynamic_name(elf, "VERSION_1"), STB_GLOBAL, STT_OBJECT,
+					 SHN_ABS, 0, 0);
 	symbols[Y_TLS] = elf_symbol(elf_dynamic_name(elf, "thread_local"), STB_GLOBAL, STT_TLS,
 				    S_DATA, 8, 8);
-	symbols[Y_IFUNC] = elf_symbol(elf_dynamic_name(elf, "resolved"), STB_GLOBAL,
-				      STT_GNU_IFUNC, S_TEXT, 0x11c0, 0x20);
+	symbols[Y_IFUNC] = elf_symbol(elf_dynamic_name(elf, "resolved"), STB_GLOBAL, STT_GNU_IFUNC,
+				      S_TEXT, 0x11c0, 0x20);
 	for (unsigned i = 0; i < Y_COUNT; i++)
 		elf->versym[i] = i == Y_OLD ? 0x8002 : 2;
 }
@@ -186,7 +202,7 @@ static inline void elf_write_dynsym(struct elf *elf)
 /* One bucket with all symbols from 1 on; the last chain value is odd. */
 static inline void elf_write_gnu_hash(struct elf *elf)
 {
-	const uint32_t table[] = { 1, 1, 1, 6, ~0U, ~0U, 1 };
+	const uint32_t table[] = {1, 1, 1, 6, ~0U, ~0U, 1};
 
 	memcpy(elf->gnu_hash, table, sizeof(table));
 	for (unsigned i = 1; i < Y_COUNT; i++)
@@ -200,13 +216,13 @@ static inline void elf_write_symtab(struct elf *elf)
 		unsigned bind, type;
 		uint64_t value;
 	} rows[] = {
-		{ "helper", STB_LOCAL, STT_FUNC, 0x1200 },
-		{ "helper", STB_GLOBAL, STT_FUNC, 0x1240 },
-		{ "versioned@V1", STB_GLOBAL, STT_FUNC, 0x1280 },
-		{ "versioned@@V2", STB_GLOBAL, STT_FUNC, 0x12c0 },
-		{ "PyObject_Malloc", STB_GLOBAL, STT_FUNC, 0x1100 },
-		{ "_PyRuntime", STB_GLOBAL, STT_OBJECT, 0x3900 },
-		{ "file.c", STB_LOCAL, STT_FILE, 0 },
+		{"helper", STB_LOCAL, STT_FUNC, 0x1200},
+		{"helper", STB_GLOBAL, STT_FUNC, 0x1240},
+		{"versioned@V1", STB_GLOBAL, STT_FUNC, 0x1280},
+		{"versioned@@V2", STB_GLOBAL, STT_FUNC, 0x12c0},
+		{"PyObject_Malloc", STB_GLOBAL, STT_FUNC, 0x1100},
+		{"_PyRuntime", STB_GLOBAL, STT_OBJECT, 0x3900},
+		{"file.c", STB_LOCAL, STT_FILE, 0},
 	};
 	const size_t n = sizeof(rows) / sizeof(rows[0]);
 
@@ -221,17 +237,15 @@ static inline void elf_write_relocations(struct elf *elf)
 {
 	const uint64_t slot = ELF_SLOTS_VADDR;
 
-	elf->rela[R_RELATIVE] = (Elf64_Rela){ slot, ELF64_R_INFO(0, R_X86_64_RELATIVE), 0x1123 };
+	elf->rela[R_RELATIVE] = (Elf64_Rela){slot, ELF64_R_INFO(0, R_X86_64_RELATIVE), 0x1123};
 	elf->rela[R_GLOB_DAT] =
-		(Elf64_Rela){ slot + 8, ELF64_R_INFO(Y_MALLOC, R_X86_64_GLOB_DAT), 0 };
-	elf->rela[R_64] = (Elf64_Rela){ slot + 16, ELF64_R_INFO(Y_MALLOC, R_X86_64_64), 4 };
+		(Elf64_Rela){slot + 8, ELF64_R_INFO(Y_MALLOC, R_X86_64_GLOB_DAT), 0};
+	elf->rela[R_64] = (Elf64_Rela){slot + 16, ELF64_R_INFO(Y_MALLOC, R_X86_64_64), 4};
 	elf->rela[R_EXTERNAL] =
-		(Elf64_Rela){ slot + 24, ELF64_R_INFO(Y_EXTERNAL, R_X86_64_GLOB_DAT), 0 };
-	elf->rela[R_IFUNC] =
-		(Elf64_Rela){ slot + 32, ELF64_R_INFO(Y_IFUNC, R_X86_64_GLOB_DAT), 0 };
-	elf->rela[R_TLS] = (Elf64_Rela){ slot + 40, ELF64_R_INFO(Y_TLS, R_X86_64_TPOFF64), 0 };
-	elf->jmprel[0] =
-		(Elf64_Rela){ slot + 48, ELF64_R_INFO(Y_NEW, R_X86_64_JUMP_SLOT), 0 };
+		(Elf64_Rela){slot + 24, ELF64_R_INFO(Y_EXTERNAL, R_X86_64_GLOB_DAT), 0};
+	elf->rela[R_IFUNC] = (Elf64_Rela){slot + 32, ELF64_R_INFO(Y_IFUNC, R_X86_64_GLOB_DAT), 0};
+	elf->rela[R_TLS] = (Elf64_Rela){slot + 40, ELF64_R_INFO(Y_TLS, R_X86_64_TPOFF64), 0};
+	elf->jmprel[0] = (Elf64_Rela){slot + 48, ELF64_R_INFO(Y_NEW, R_X86_64_JUMP_SLOT), 0};
 	/* Slots 8; 9 and 11 by the bitmap; then an entry of its own: 16. */
 	elf->relr[0] = slot + 64;
 	elf->relr[1] = 1 | 1 << 1 | 1 << 3;
@@ -243,20 +257,20 @@ static inline void elf_write_relocations(struct elf *elf)
 static inline void elf_write_dynamic(struct elf *elf)
 {
 	const Elf64_Dyn entries[D_COUNT] = {
-		[D_NEEDED] = { DT_NEEDED, { elf_dynamic_name(elf, "libm.so.6") } },
-		[D_NEEDED2] = { DT_NEEDED, { elf_dynamic_name(elf, "libc.so.6") } },
-		[D_STRTAB] = { DT_STRTAB, { 0x600 } },
-		[D_STRSZ] = { DT_STRSZ, { elf->dynstr_size } },
-		[D_SYMTAB] = { DT_SYMTAB, { 0x400 } },
-		[D_VERSYM] = { DT_VERSYM, { 0x800 } },
-		[D_GNU_HASH] = { DT_GNU_HASH, { 0x880 } },
-		[D_RELA] = { DT_RELA, { 0x900 } },
-		[D_RELASZ] = { DT_RELASZ, { R_COUNT * sizeof(Elf64_Rela) } },
-		[D_JMPREL] = { DT_JMPREL, { 0xa00 } },
-		[D_PLTRELSZ] = { DT_PLTRELSZ, { sizeof(Elf64_Rela) } },
-		[D_RELR] = { DT_RELR, { 0xa80 } },
-		[D_RELRSZ] = { DT_RELRSZ, { 3 * sizeof(uint64_t) } },
-		[D_END] = { DT_NULL, { 0 } },
+		[D_NEEDED] = {DT_NEEDED, {elf_dynamic_name(elf, "libm.so.6")}},
+		[D_NEEDED2] = {DT_NEEDED, {elf_dynamic_name(elf, "libc.so.6")}},
+		[D_STRTAB] = {DT_STRTAB, {0x600}},
+		[D_STRSZ] = {DT_STRSZ, {elf->dynstr_size}},
+		[D_SYMTAB] = {DT_SYMTAB, {0x400}},
+		[D_VERSYM] = {DT_VERSYM, {0x800}},
+		[D_GNU_HASH] = {DT_GNU_HASH, {0x880}},
+		[D_RELA] = {DT_RELA, {0x900}},
+		[D_RELASZ] = {DT_RELASZ, {R_COUNT * sizeof(Elf64_Rela)}},
+		[D_JMPREL] = {DT_JMPREL, {0xa00}},
+		[D_PLTRELSZ] = {DT_PLTRELSZ, {sizeof(Elf64_Rela)}},
+		[D_RELR] = {DT_RELR, {0xa80}},
+		[D_RELRSZ] = {DT_RELRSZ, {3 * sizeof(uint64_t)}},
+		[D_END] = {DT_NULL, {0}},
 	};
 
 	memcpy(elf->dynamic, entries, sizeof(entries));
@@ -270,8 +284,8 @@ static inline void elf_put32(uint8_t *at, uint32_t value)
 /* One CIE ("zR", pcrel sdata4) and functions of 0x40 bytes from 0x1100 on. */
 static inline void elf_write_unwind(struct elf *elf)
 {
-	static const uint8_t cie[] = { 20,  0, 0, 0,	0,    0, 0, 0,	  1, 'z', 'R', 0,
-				       1, 0x78, 16, 1, 0x1b, 0x0c, 7, 8, 0x90, 1, 0, 0 };
+	static const uint8_t cie[] = {20, 0,	0,  0, 0,    0,	   0, 0, 1,    'z', 'R', 0,
+				      1,  0x78, 16, 1, 0x1b, 0x0c, 7, 8, 0x90, 1,   0,	 0};
 	uint32_t at = ELF_EH_FRAME + sizeof(cie);
 
 	memcpy(elf->cie, cie, sizeof(cie));
@@ -298,28 +312,43 @@ static inline void elf_write_sections(struct elf *elf)
 	size_t size = 1;
 	Elf64_Shdr *s = elf->sections;
 
-	s[S_PLT] = (Elf64_Shdr){ .sh_name = elf_string(names, &size, ".plt.sec"),
-				 .sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC | SHF_EXECINSTR,
-				 .sh_addr = 0xf00, .sh_offset = 0xf00, .sh_size = 0x40 };
-	s[S_TEXT] = (Elf64_Shdr){ .sh_name = elf_string(names, &size, ".text"),
-				  .sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC | SHF_EXECINSTR,
-				  .sh_addr = 0x1000, .sh_offset = 0x1000, .sh_size = 0x800 };
-	s[S_EH_FRAME] = (Elf64_Shdr){ .sh_name = elf_string(names, &size, ".eh_frame"),
-				      .sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC,
-				      .sh_addr = ELF_EH_FRAME, .sh_offset = ELF_EH_FRAME,
-				      .sh_size = 24 + 20 * ELF_FDES + 4 };
-	s[S_DATA] = (Elf64_Shdr){ .sh_name = elf_string(names, &size, ".PyRuntime"),
-				  .sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC | SHF_WRITE,
-				  .sh_addr = 0x3900, .sh_offset = 0x2900, .sh_size = 0x100 };
-	s[S_SYMTAB] = (Elf64_Shdr){ .sh_name = elf_string(names, &size, ".symtab"),
-				    .sh_type = SHT_SYMTAB, .sh_offset = 0x3000,
-				    .sh_size = 8 * sizeof(Elf64_Sym), .sh_link = S_STRTAB,
-				    .sh_entsize = sizeof(Elf64_Sym) };
-	s[S_STRTAB] = (Elf64_Shdr){ .sh_name = elf_string(names, &size, ".strtab"),
-				    .sh_type = SHT_STRTAB, .sh_offset = 0x3400,
-				    .sh_size = elf->strtab_size };
-	s[S_SHSTRTAB] = (Elf64_Shdr){ .sh_name = elf_string(names, &size, ".shstrtab"),
-				      .sh_type = SHT_STRTAB, .sh_offset = 0x3700 };
+	s[S_PLT] = (Elf64_Shdr){.sh_name = elf_string(names, &size, ".plt.sec"),
+				.sh_type = SHT_PROGBITS,
+				.sh_flags = SHF_ALLOC | SHF_EXECINSTR,
+				.sh_addr = 0xf00,
+				.sh_offset = 0xf00,
+				.sh_size = 0x40};
+	s[S_TEXT] = (Elf64_Shdr){.sh_name = elf_string(names, &size, ".text"),
+				 .sh_type = SHT_PROGBITS,
+				 .sh_flags = SHF_ALLOC | SHF_EXECINSTR,
+				 .sh_addr = 0x1000,
+				 .sh_offset = 0x1000,
+				 .sh_size = 0x800};
+	s[S_EH_FRAME] = (Elf64_Shdr){.sh_name = elf_string(names, &size, ".eh_frame"),
+				     .sh_type = SHT_PROGBITS,
+				     .sh_flags = SHF_ALLOC,
+				     .sh_addr = ELF_EH_FRAME,
+				     .sh_offset = ELF_EH_FRAME,
+				     .sh_size = 24 + 20 * ELF_FDES + 4};
+	s[S_DATA] = (Elf64_Shdr){.sh_name = elf_string(names, &size, ".PyRuntime"),
+				 .sh_type = SHT_PROGBITS,
+				 .sh_flags = SHF_ALLOC | SHF_WRITE,
+				 .sh_addr = 0x3900,
+				 .sh_offset = 0x2900,
+				 .sh_size = 0x100};
+	s[S_SYMTAB] = (Elf64_Shdr){.sh_name = elf_string(names, &size, ".symtab"),
+				   .sh_type = SHT_SYMTAB,
+				   .sh_offset = 0x3000,
+				   .sh_size = 8 * sizeof(Elf64_Sym),
+				   .sh_link = S_STRTAB,
+				   .sh_entsize = sizeof(Elf64_Sym)};
+	s[S_STRTAB] = (Elf64_Shdr){.sh_name = elf_string(names, &size, ".strtab"),
+				   .sh_type = SHT_STRTAB,
+				   .sh_offset = 0x3400,
+				   .sh_size = elf->strtab_size};
+	s[S_SHSTRTAB] = (Elf64_Shdr){.sh_name = elf_string(names, &size, ".shstrtab"),
+				     .sh_type = SHT_STRTAB,
+				     .sh_offset = 0x3700};
 	s[S_SHSTRTAB].sh_size = size;
 }
 

@@ -134,8 +134,9 @@ static void what_is_no_maps_text_is_refused_at_its_line(void **state)
 		{ "1000-2000 r-xp 0 8:1 1 /a\n1000-2000", 26 },
 		{ "2000-1000 r-xp 0 8:1 1 /a\n", 0 }, /* backward */
 		{ "1000-1000 r-xp 0 8:1 1 /a\n", 0 }, /* empty */
-		{ "1000-2000 r-xp 0 8:1 1 /a\n1fff-3000 r-xp 0 8:1 1 /a\n", 26 }, /* overlap */
-		{ "2000-3000 r-xp 0 8:1 1 /a\n1000-2000 r-xp 0 8:1 1 /a\n", 26 }, /* not ascending */
+		/* overlapping, and not ascending */
+		{ "1000-2000 r-xp 0 8:1 1 /a\n1fff-3000 r-xp 0 8:1 1 /a\n", 26 },
+		{ "2000-3000 r-xp 0 8:1 1 /a\n1000-2000 r-xp 0 8:1 1 /a\n", 26 },
 		{ "1000-2000 rwxq 0 8:1 1 /a\n", 0 },
 		{ "1000-2000 r-x 0 8:1 1 /a\n", 0 },
 		{ "1000-2000 r-xp g 8:1 1 /a\n", 0 },

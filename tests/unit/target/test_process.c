@@ -30,15 +30,16 @@ DEFINE_CLEANUP(struct maps *, maps_free)
 
 static void a_stat_line_is_read_whatever_the_name_is(void **state)
 {
-	static const char *const names[] = { "cat", "a b", "x) S 1 2 3", "((", "))", "new\nline", "",
-					     "12 (y) Z" };
+	static const char *const names[] = { "cat", "a b",	 "x) S 1 2 3", "((",
+					     "))",  "new\nline", "",		"12 (y) Z" };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		struct process_stat stat;
 		char text[512];
 		int n = snprintf(text, sizeof(text),
-				 "42 (%s) S 7 42 42 0 -1 2097152 1 2 3 4 5 6 7 8 20 -5 3 0 98765 1 2",
+				 "42 (%s) S 7 42 42 0 -1 2097152 1 2 3 4 5 6 7 8 "
+				 "20 -5 3 0 98765 1 2",
 				 names[i]);
 
 		assert_int_equal(process_stat_parse(text, (size_t)n, &stat), 0);
