@@ -15,10 +15,12 @@
 #include "cpython/refcount.h"
 #include "cpython/types.h"
 
-#define POOL_BATCH 256	    /* pools of one call: 4 MiB */
-#define BLOCK_HEAD_BYTES 96 /* what is looked at of a block: the largest offset, and a str's head  \
-			     */
-#define OFFSETS_MAX 3	    /* no head, the collector's, the collector's and managed words */
+#define POOL_BATCH 256 /* pools of one call: 4 MiB */
+#define BLOCK_HEAD_BYTES                                                                           \
+	96 /* what is looked at of a block: the largest offset, and a str's head                   \
+	    */
+#define PAGE_BYTES 4096
+#define OFFSETS_MAX 3 /* no head, the collector's, the collector's and managed words */
 #define ADDRESS_MAX (1ull << 47)
 #define STATIC_IMMORTAL (1ull << 30) /* counts from here on may be immortal (3.12+) */
 
@@ -220,27 +222,29 @@ static uint64_t block_head_bytes(const struct census_pool *pool)
 	return size < BLOCK_HEAD_BYTES ? size : BLOCK_HEAD_BYTES;
 }
 
-static int tally_pool(struct type_tally *tally, const struct census_pool *pool, struct bytes copy)
+static int tally_unread(struct type_tally *tally, const struct census_pool *pool, uint64_t n)
 {
-	uint64_t size = class_bytes(pool->size_class);
-	int error = 0;
-
-	for (uint32_t i = 0; i < pool->n_carved && !error; i++) {
-		struct bytes head;
-
-		if (block_is_live(tally->census, pool, i) &&
-		    bytes_slice(copy, POOL_HEADER_BYTES + i * size, block_head_bytes(pool), &head))
-			error = tally_block(tally, head, size);
-	}
-	return error;
+	return n ? tally_add_untyped(tally, unread_name, n, n * class_bytes(pool->size_class)) : 0;
 }
 
-static int tally_unread(struct type_tally *tally, const struct census_pool *pool)
+static int tally_pool(struct type_tally *tally, const struct census_pool *pool, struct bytes copy)
 {
-	if (!pool->n_live)
-		return 0;
-	return tally_add_untyped(tally, unread_name, pool->n_live,
-				 (uint64_t)pool->n_live * class_bytes(pool->size_class));
+	uint64_t size = class_bytes(pool->size_class), offset = POOL_HEADER_BYTES, n_unread = 0;
+	int error = 0;
+
+	for (uint32_t i = 0; i < pool->n_carved && !error; i++, offset += size) {
+		struct bytes head;
+
+		if (!block_is_live(tally->census, pool, i))
+			continue;
+		if (bytes_slice(copy, offset, block_head_bytes(pool), &head) ||
+		    (copy.size >= offset + POOL_ALIGNMENT &&
+		     bytes_slice(copy, offset, copy.size - offset, &head)))
+			error = tally_block(tally, head, size);
+		else
+			n_unread++;
+	}
+	return error ? error : tally_unread(tally, pool, n_unread);
 }
 
 struct pool_batch {
@@ -249,22 +253,41 @@ struct pool_batch {
 	size_t n;
 };
 
+/* Reads as many whole pages from a piece's start on as there are; returns the bytes. */
+static size_t read_pages(struct memory *memory, const struct memory_piece *piece)
+{
+	size_t at = 0;
+
+	while (at < piece->size) {
+		uint64_t to_page_end = PAGE_BYTES - (piece->address + at) % PAGE_BYTES;
+		size_t n = to_page_end < piece->size - at ? to_page_end : piece->size - at;
+
+		if (memory_read(memory, piece->address + at, (uint8_t *)piece->buffer + at, n,
+				NULL) < 0)
+			break;
+		at += n;
+	}
+	return at;
+}
+
 static int tally_batch(struct type_tally *tally, struct pool_batch *batch)
 {
+	struct memory *memory = tally->cache->memory;
 	int error = 0;
 
-	memory_read_pieces(tally->cache->memory, batch->pieces, batch->n);
+	memory_read_pieces(memory, batch->pieces, batch->n);
 	for (size_t i = 0; i < batch->n && !error; i++) {
-		struct bytes copy = { batch->pieces[i].buffer, batch->pieces[i].size };
+		struct memory_piece *piece = &batch->pieces[i];
+		size_t size = piece->error ? read_pages(memory, piece) : piece->size;
 
-		error = batch->pieces[i].error ? tally_unread(tally, batch->pools[i])
-					       : tally_pool(tally, batch->pools[i], copy);
+		error = tally_pool(tally, batch->pools[i], (struct bytes){ piece->buffer, size });
 	}
 	batch->n = 0;
 	return error;
 }
 
-/* Up to the last block's head: what lies behind may never have been written. */
+/* Up to the last block's head. A page that was never written is absent, and begins behind a link.
+ */
 static size_t pool_read_bytes(const struct census_pool *pool)
 {
 	return POOL_HEADER_BYTES + (pool->n_carved - 1u) * (size_t)class_bytes(pool->size_class) +
@@ -282,7 +305,7 @@ static int tally_pools(struct type_tally *tally)
 		const struct census_pool *pool = &census->pools[i];
 
 		if (pool->state != POOL_FULL && pool->state != POOL_MAPPED) {
-			error = tally_unread(tally, pool);
+			error = tally_unread(tally, pool, pool->n_live);
 			continue;
 		}
 		batch.pieces[batch.n] = (struct memory_piece){

@@ -346,10 +346,11 @@ static int look_head(struct type_cache *cache, struct look_machine *machine,
 	if (look_word(piece, layout->object_refcount, &refcount) < 0 ||
 	    look_word(piece, layout->object_type, &address) < 0)
 		return -EBADMSG;
-	if (type_cache_look(cache, address, &type, NULL) < 0)
-		return -EBADMSG;
-	look->type = address;
 	look->state = refcount_is_alive(layout->minor, refcount) ? OBJECT_ALIVE : OBJECT_PARKED;
+	if (type_cache_look(cache, address, &type, NULL) < 0)
+		/* Up to 3.13 the free list of floats is linked through ob_type. */
+		return look->state == OBJECT_PARKED && refcount == 0 ? 0 : -EBADMSG;
+	look->type = address;
 	return look->state == OBJECT_ALIVE ? look_begin_body(cache, machine) : 0;
 }
 

@@ -45,7 +45,8 @@ int object_state(struct type_cache *cache, uint64_t object, enum object_state *r
 
 /*
  * Many objects at once, in few system calls. Each item's type may be given (the
- * type at its creation) and is replaced by the type found now.
+ * type at its creation) and is replaced by the type found now; a parked object
+ * whose type is overwritten keeps it.
  */
 struct object_look {
 	uint64_t object, type;		      /* in; type also out */

@@ -217,12 +217,13 @@ static int type_find_kind(struct type_cache *cache, const struct type_head *head
 
 	for (unsigned i = 0; i < BASES_MAX; i++) {
 		char name[TYPE_NAME_MAX_BYTES];
-		enum object_kind kind;
+		enum object_kind kind = OBJECT_PLAIN;
 		int error = tp_name_read(cache, base.name, name, reterr_fault);
 
-		if (error < 0)
+		if (!error)
+			kind = kind_of_name(name, base.flags);
+		else if (error != -EOVERFLOW) /* a class may be called at any length */
 			return error;
-		kind = kind_of_name(name, base.flags);
 		if (kind != OBJECT_PLAIN || !base.base) {
 			*ret = kind != OBJECT_PLAIN ? kind : kind_of_flags(head->flags);
 			return 0;

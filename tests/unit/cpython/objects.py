@@ -176,7 +176,7 @@ def types():
     exact = dict.fromkeys("Plain Slotted Outer.Inner WithMeta MyDict MyList MyStr MyInt MyTuple"
                           " MyError MySet Point BytesIO set".split(), 5000)
     at_least = {"Decimal": 5000, "datetime": 5000, "timedelta": 4990, "deque": 5000,
-                "range": 5000, "slice": 4999, "list_iterator": 5000}
+                "range": 5000, "slice": 4999}
     slack = 300
     counts = collections.Counter(type(x).__name__ for x in gc.get_objects()
                                  if sys.getsizeof(x) <= 480)
@@ -187,6 +187,7 @@ def types():
             print(name, count, count)
     for name, count in at_least.items():
         print(name, count, count + slack)
+    print("list_iterator", 5000, 10000 + slack)  # a generator makes its own early or late
     print("float", 10000, 10000 + 2000)
     print("int", 5000, 5000 + 12000)
     print("bytes", 5000, 5000 + 15000)
