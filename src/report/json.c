@@ -37,55 +37,55 @@ struct field {
 };
 
 static const struct field target_fields[] = {
-	{ "pid", KIND_PID, offsetof(struct snapshot, pid) },
-	{ "command", KIND_TEXT, offsetof(struct snapshot, command) },
-	{ "python", KIND_TEXT, offsetof(struct snapshot, python) },
-	{ "started", KIND_NUMBER, offsetof(struct snapshot, target_started) },
+	{"pid", KIND_PID, offsetof(struct snapshot, pid)},
+	{"command", KIND_TEXT, offsetof(struct snapshot, command)},
+	{"python", KIND_TEXT, offsetof(struct snapshot, python)},
+	{"started", KIND_NUMBER, offsetof(struct snapshot, target_started)},
 };
 
 static const struct field session_fields[] = {
-	{ "mode", KIND_TEXT, offsetof(struct snapshot, mode) },
-	{ "started", KIND_NUMBER, offsetof(struct snapshot, session_started) },
-	{ "duration_seconds", KIND_NUMBER, offsetof(struct snapshot, duration_seconds) },
-	{ "budget_ratio", KIND_NULL, 0 }, /* no mode with a budget yet */
-	{ "overhead_ratio", KIND_NUMBER, offsetof(struct snapshot, overhead_ratio) },
-	{ "events", KIND_COUNT, offsetof(struct snapshot, events) },
-	{ "events_lost", KIND_COUNT, offsetof(struct snapshot, events_lost) },
-	{ "coverage_ratio", KIND_NUMBER, offsetof(struct snapshot, coverage_ratio) },
+	{"mode", KIND_TEXT, offsetof(struct snapshot, mode)},
+	{"started", KIND_NUMBER, offsetof(struct snapshot, session_started)},
+	{"duration_seconds", KIND_NUMBER, offsetof(struct snapshot, duration_seconds)},
+	{"budget_ratio", KIND_NULL, 0}, /* no mode with a budget yet */
+	{"overhead_ratio", KIND_NUMBER, offsetof(struct snapshot, overhead_ratio)},
+	{"events", KIND_COUNT, offsetof(struct snapshot, events)},
+	{"events_lost", KIND_COUNT, offsetof(struct snapshot, events_lost)},
+	{"coverage_ratio", KIND_NUMBER, offsetof(struct snapshot, coverage_ratio)},
 };
 
 static const struct field totals_fields[] = {
-	{ "resident_bytes", KIND_COUNT, offsetof(struct snapshot, resident_bytes) },
-	{ "python_live_bytes", KIND_COUNT, offsetof(struct snapshot, python_live_bytes) },
-	{ "python_live_blocks", KIND_COUNT, offsetof(struct snapshot, python_live_blocks) },
-	{ "python_growth_bytes_per_second", KIND_NUMBER,
-	  offsetof(struct snapshot, python_growth_bytes_per_second) },
-	{ "native_live_bytes", KIND_COUNT, offsetof(struct snapshot, native_live_bytes) },
-	{ "parked_bytes", KIND_COUNT, offsetof(struct snapshot, parked_bytes) },
-	{ "parked_blocks", KIND_COUNT, offsetof(struct snapshot, parked_blocks) },
+	{"resident_bytes", KIND_COUNT, offsetof(struct snapshot, resident_bytes)},
+	{"python_live_bytes", KIND_COUNT, offsetof(struct snapshot, python_live_bytes)},
+	{"python_live_blocks", KIND_COUNT, offsetof(struct snapshot, python_live_blocks)},
+	{"python_growth_bytes_per_second", KIND_NUMBER,
+	 offsetof(struct snapshot, python_growth_bytes_per_second)},
+	{"native_live_bytes", KIND_COUNT, offsetof(struct snapshot, native_live_bytes)},
+	{"parked_bytes", KIND_COUNT, offsetof(struct snapshot, parked_bytes)},
+	{"parked_blocks", KIND_COUNT, offsetof(struct snapshot, parked_blocks)},
 };
 
 static const struct field site_fields[] = {
-	{ "verdict", KIND_VERDICT, offsetof(struct snapshot_site, verdict) },
-	{ "outstanding_bytes", KIND_COUNT, offsetof(struct snapshot_site, outstanding_bytes) },
-	{ "outstanding_objects", KIND_COUNT, offsetof(struct snapshot_site, outstanding_objects) },
-	{ "growth_bytes_per_second", KIND_NUMBER,
-	  offsetof(struct snapshot_site, growth_bytes_per_second) },
-	{ "confidence_ratio", KIND_NUMBER, offsetof(struct snapshot_site, confidence_ratio) },
-	{ "domain", KIND_TEXT, offsetof(struct snapshot_site, domain) },
-	{ "cut", KIND_FLAG, offsetof(struct snapshot_site, cut) },
-	{ "other", KIND_FLAG, offsetof(struct snapshot_site, other) },
+	{"verdict", KIND_VERDICT, offsetof(struct snapshot_site, verdict)},
+	{"outstanding_bytes", KIND_COUNT, offsetof(struct snapshot_site, outstanding_bytes)},
+	{"outstanding_objects", KIND_COUNT, offsetof(struct snapshot_site, outstanding_objects)},
+	{"growth_bytes_per_second", KIND_NUMBER,
+	 offsetof(struct snapshot_site, growth_bytes_per_second)},
+	{"confidence_ratio", KIND_NUMBER, offsetof(struct snapshot_site, confidence_ratio)},
+	{"domain", KIND_TEXT, offsetof(struct snapshot_site, domain)},
+	{"cut", KIND_FLAG, offsetof(struct snapshot_site, cut)},
+	{"other", KIND_FLAG, offsetof(struct snapshot_site, other)},
 };
 
 static const struct field type_fields[] = {
-	{ "name", KIND_TEXT, offsetof(struct snapshot_type, name) },
-	{ "objects", KIND_COUNT, offsetof(struct snapshot_type, objects) },
-	{ "bytes", KIND_COUNT, offsetof(struct snapshot_type, bytes) },
+	{"name", KIND_TEXT, offsetof(struct snapshot_type, name)},
+	{"objects", KIND_COUNT, offsetof(struct snapshot_type, objects)},
+	{"bytes", KIND_COUNT, offsetof(struct snapshot_type, bytes)},
 };
 
 static const struct field refusal_fields[] = {
-	{ "what", KIND_TEXT, offsetof(struct snapshot_refusal, what) },
-	{ "why", KIND_TEXT, offsetof(struct snapshot_refusal, why) },
+	{"what", KIND_TEXT, offsetof(struct snapshot_refusal, what)},
+	{"why", KIND_TEXT, offsetof(struct snapshot_refusal, why)},
 };
 
 /* --- values; each returns a new reference, NULL where there is no memory --- */
@@ -158,8 +158,8 @@ static json_t *json_rows(const struct field *fields, size_t n_fields, const void
 	_cleanup_json_ json_t *array = json_array();
 
 	for (size_t i = 0; i < n; i++)
-		if (json_array_append_new(array, json_row(fields, n_fields,
-							  (const char *)rows + i * size)) < 0)
+		if (json_array_append_new(
+			    array, json_row(fields, n_fields, (const char *)rows + i * size)) < 0)
 			return NULL;
 	return TAKE_PTR(array);
 }
@@ -213,9 +213,9 @@ static json_t *json_site(const struct snapshot_site *site)
 	    json_object_set_new(object, "outstanding_bytes_interval",
 				json_pair(json_count(site->outstanding_bytes),
 					  json_count(site->outstanding_bytes))) < 0 ||
-	    json_object_set_new(object, "growth_interval",
-				json_pair(json_number(site->growth_low),
-					  json_number(site->growth_high))) < 0 ||
+	    json_object_set_new(
+		    object, "growth_interval",
+		    json_pair(json_number(site->growth_low), json_number(site->growth_high))) < 0 ||
 	    json_object_set_new(object, "types", json_types(site->types, site->n_types)) < 0 ||
 	    json_object_set_new(object, "stack", json_stack(site)) < 0)
 		return NULL;

@@ -13,7 +13,7 @@
  */
 static size_t utf8_scan(const unsigned char *text, uint32_t *ret)
 {
-	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
 	size_t size = *text < 0x80 ? 1 : *text >= 0xf0 ? 4 : *text >= 0xe0 ? 3 : 2;
 	uint32_t point = size == 1 ? *text : *text & (0x7fu >> size);
 

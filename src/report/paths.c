@@ -26,7 +26,7 @@ static const char *behind_library(const char *path)
 /* The path from where a Python programmer would begin to read it; NULL: from nowhere special. */
 static const char *importable(const char *path)
 {
-	static const char *const markers[] = { "/site-packages/", "/dist-packages/" };
+	static const char *const markers[] = {"/site-packages/", "/dist-packages/"};
 	const char *at;
 
 	for (size_t i = 0; i < sizeof(markers) / sizeof(markers[0]); i++) {
@@ -103,7 +103,7 @@ static size_t least(size_t a, size_t b)
 int paths_init(struct paths *paths, const struct snapshot *snapshot, size_t n_sites,
 	       size_t n_frames)
 {
-	*paths = (struct paths){ .full = table_init(FILES_MAX) };
+	*paths = (struct paths){.full = table_init(FILES_MAX)};
 	n_sites = least(n_sites, snapshot->n_sites);
 	for (size_t i = 0; i < n_sites; i++) {
 		const struct snapshot_site *site = &snapshot->sites[i];

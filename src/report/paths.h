@@ -19,9 +19,9 @@
 #include "report/snapshot.h"
 
 struct paths {
-	const char *shared; /* some path that begins with what is shared; the snapshot's */
+	const char *shared;  /* some path that begins with what is shared; the snapshot's */
 	size_t shared_bytes; /* up to and with a '/' */
-	struct table full; /* hash of a short form → hash of its path, 0: of several */
+	struct table full;   /* hash of a short form → hash of its path, 0: of several */
 };
 
 /* Of the first n_sites sites' first n_frames frames. Fails only for want of memory. */

@@ -222,7 +222,7 @@ int snapshot_add_loss(struct snapshot *snapshot, enum reason reason, uint64_t co
 {
 	struct storage *storage = storage_of(snapshot);
 	struct snapshot_loss *losses = storage->losses.items;
-	struct snapshot_loss loss = { .reason = reason, .count = count };
+	struct snapshot_loss loss = {.reason = reason, .count = count};
 
 	if (count == 0)
 		return storage->error;

@@ -38,8 +38,8 @@ struct snapshot_site {
 	const struct snapshot_type *types; /* most bytes first */
 	size_t n_frames;
 	const struct snapshot_frame *frames; /* leaf first; none: no Python frame */
-	bool cut; /* the stack was deeper */
-	bool other; /* the merged rest */
+	bool cut;			     /* the stack was deeper */
+	bool other;			     /* the merged rest */
 };
 
 struct snapshot_refusal {
@@ -55,9 +55,9 @@ struct snapshot_loss {
 struct snapshot {
 	int32_t pid;
 	const char *command;
-	const char *python; /* "3.11.2" */
+	const char *python;    /* "3.11.2" */
 	double target_started; /* seconds since the epoch */
-	const char *mode; /* "exact", "watch" */
+	const char *mode;      /* "exact", "watch" */
 	double session_started, duration_seconds;
 	double overhead_ratio; /* NAN: not measured */
 	uint64_t events, events_lost;

@@ -41,7 +41,7 @@ struct text {
 	size_t columns;
 	struct paths paths;
 	struct buffer line; /* what is not yet written, of this block */
-	size_t column; /* where the present line stands */
+	size_t column;	    /* where the present line stands */
 };
 
 static void text_done(struct text *text)
@@ -276,8 +276,9 @@ static void add_answer(struct text *text)
 	if (count_verdict(snapshot, VERDICT_LEAK) + count_verdict(snapshot, VERDICT_GROWING) > 0)
 		return;
 	if (snapshot->n_heap_types > 0 && snapshot->n_sites == 0)
-		add_coloured(text, NULL, "watched without probes: no line can be named, "
-					 "only what the heap holds");
+		add_coloured(text, NULL,
+			     "watched without probes: no line can be named, "
+			     "only what the heap holds");
 	else if (snapshot->n_sites == 0)
 		add_coloured(text, GREEN, "nothing that was allocated since the start is left");
 	else if (stable == 0)
@@ -380,9 +381,9 @@ static void add_types(struct text *text, const struct snapshot_site *site)
 {
 	for (size_t i = 0; i < site->n_types && i < TYPES_SHOWN; i++) {
 		_cleanup_buffer_ struct buffer name = buffer_init(LINE_BYTES_MAX);
-		double share = site->outstanding_bytes > 0 ?
-				       (double)site->types[i].bytes / (double)site->outstanding_bytes :
-				       0;
+		double share = site->outstanding_bytes > 0 ? (double)site->types[i].bytes /
+								     (double)site->outstanding_bytes
+							   : 0;
 
 		if (share < 0.005 && i > 0)
 			break;
@@ -407,7 +408,7 @@ static void add_frame_note(struct text *text, const struct snapshot_site *site, 
 
 static int add_frames(struct text *text, const struct snapshot_site *site)
 {
-	__attribute__((cleanup(frame_texts_done))) struct frame_texts texts = { 0 };
+	__attribute__((cleanup(frame_texts_done))) struct frame_texts texts = {0};
 
 	for (size_t i = 0; i < site->n_frames && i < FRAMES_SHOWN; i++) {
 		int r = frame_texts_add(text, &site->frames[i], &texts);

@@ -19,14 +19,14 @@
 /* --- rows --- */
 
 enum type {
-	TYPE_FLAG, /* bool */
-	TYPE_PIDS, /* struct options.pids */
+	TYPE_FLAG,     /* bool */
+	TYPE_PIDS,     /* struct options.pids */
 	TYPE_DURATION, /* uint64_t, nanoseconds; bounds in seconds */
-	TYPE_COUNT, /* uint64_t */
-	TYPE_PERCENT, /* double */
-	TYPE_FILE, /* const char * */
-	TYPE_CHOICE, /* unsigned */
-	TYPE_COMMAND, /* takes the place of the command: --help, --version */
+	TYPE_COUNT,    /* uint64_t */
+	TYPE_PERCENT,  /* double */
+	TYPE_FILE,     /* const char * */
+	TYPE_CHOICE,   /* unsigned */
+	TYPE_COMMAND,  /* takes the place of the command: --help, --version */
 };
 
 struct choice {
@@ -36,17 +36,17 @@ struct choice {
 };
 
 static const struct choice mode_choices[] = {
-	{ "exact", MODE_EXACT, NULL },
-	{ "sampled", MODE_SAMPLED, "use --mode exact" },
-	{ NULL, 0, NULL },
+	{"exact", MODE_EXACT, NULL},
+	{"sampled", MODE_SAMPLED, "use --mode exact"},
+	{NULL, 0, NULL},
 };
 
 static const struct choice format_choices[] = {
-	{ "text", FORMAT_TEXT, NULL },
-	{ "json", FORMAT_JSON, NULL },
-	{ "folded", FORMAT_FOLDED, NULL },
-	{ "pprof", 0, "use text, json or folded" },
-	{ NULL, 0, NULL },
+	{"text", FORMAT_TEXT, NULL},
+	{"json", FORMAT_JSON, NULL},
+	{"folded", FORMAT_FOLDED, NULL},
+	{"pprof", 0, "use text, json or folded"},
+	{NULL, 0, NULL},
 };
 
 /* Which commands an option goes with. */
@@ -60,59 +60,58 @@ struct row {
 	const char *name;
 	const char *argument; /* as --help calls it; NULL: takes none */
 	enum type type;
-	size_t offset; /* in struct options */
+	size_t offset;	 /* in struct options */
 	double min, max; /* in the unit that the user writes */
 	const struct choice *choices;
 	unsigned value; /* TYPE_COMMAND */
 	unsigned with;
 	const char *standard; /* the default, in words; NULL: not worth a word */
-	const char *key; /* in the configuration file; NULL: command line only */
+	const char *key;      /* in the configuration file; NULL: command line only */
 	const char *help;
 };
 
 #define FIELD(field) .offset = offsetof(struct options, field)
 
 static const struct row rows[] = {
-	{ 'p', "pid", "PID", TYPE_PIDS, .min = 1, .max = OPTIONS_PID_MAX,
-	  .with = WITH(COMMAND_ATTACH) | WITH(COMMAND_CHECK),
-	  .help = "attach to this process; may be repeated" },
-	{ 'd', "duration", "TIME", TYPE_DURATION, FIELD(duration_ns), .min = 0.1,
-	  .max = 366.0 * 86400, .with = WITH_SESSION,
-	  .standard = "until Ctrl-C, SIGTERM or the target's exit",
-	  .help = "stop after 30s, 5m, 2h ...; the call blocks until then" },
-	{ 'm', "mode", "sampled|exact", TYPE_CHOICE, FIELD(mode), .choices = mode_choices,
-	  .with = WITH_SESSION, .standard = "exact", .key = "mode",
-	  .help = "exact: every allocation and free is traced; sampled is not there yet" },
-	{ 'b', "budget", "PCT", TYPE_PERCENT, FIELD(budget_percent), .min = 0.01, .max = 100,
-	  .with = WITH_SESSION, .key = "budget",
-	  .help = "with sampled: the most slowdown that the target may suffer, in percent" },
-	{ 'i', "interval", "TIME", TYPE_DURATION, FIELD(interval_ns), .min = 0.1, .max = 86400,
-	  .with = WITH_SESSION, .standard = "5s", .key = "interval",
-	  .help = "how often the live view or the periodic report is refreshed" },
-	{ 'f', "format", "text|json|folded", TYPE_CHOICE, FIELD(format),
-	  .choices = format_choices, .with = WITH_REPORT, .standard = "text",
-	  .help = "the report's form" },
-	{ 'o', "output", "FILE", TYPE_FILE, FIELD(output), .with = WITH_REPORT,
-	  .standard = "standard output",
-	  .help = "where the final report goes, written whole or not at all" },
-	{ 'n', "top", "N", TYPE_COUNT, FIELD(top), .min = 1, .max = OPTIONS_TOP_MAX,
-	  .with = WITH_REPORT, .standard = "10", .key = "top",
-	  .help = "how many sites the text shows" },
-	{ 's', "subprocesses", NULL, TYPE_FLAG, FIELD(subprocesses), .with = WITH_SESSION,
-	  .key = "subprocesses", .help = "follow the target's children" },
-	{ 0, "fail-on-leak", NULL, TYPE_FLAG, FIELD(fail_on_leak), .with = WITH_REPORT,
-	  .help = "exit 3 where a site's verdict is leak" },
-	{ 'r', "record", "FILE", TYPE_FILE, FIELD(record), .with = WITH_SESSION,
-	  .help = "keep a recording for replay" },
-	{ 0, "no-probes", NULL, TYPE_FLAG, FIELD(no_probes), .with = WITH_SESSION,
-	  .key = "no-probes",
-	  .help = "watch only: the census and the totals, no breakpoint in the target" },
-	{ 0, "config", "FILE", TYPE_FILE, FIELD(config), .with = WITH_ANY,
-	  .help = "the daemon's configuration; the daemon is not there yet" },
-	{ 'h', "help", NULL, TYPE_COMMAND, .value = COMMAND_HELP, .with = WITH_ANY,
-	  .help = "this text" },
-	{ 'V', "version", NULL, TYPE_COMMAND, .value = COMMAND_VERSION, .with = WITH_ANY,
-	  .help = "the version" },
+	{'p', "pid", "PID", TYPE_PIDS, .min = 1, .max = OPTIONS_PID_MAX,
+	 .with = WITH(COMMAND_ATTACH) | WITH(COMMAND_CHECK),
+	 .help = "attach to this process; may be repeated"},
+	{'d', "duration", "TIME", TYPE_DURATION, FIELD(duration_ns), .min = 0.1,
+	 .max = 366.0 * 86400, .with = WITH_SESSION,
+	 .standard = "until Ctrl-C, SIGTERM or the target's exit",
+	 .help = "stop after 30s, 5m, 2h ...; the call blocks until then"},
+	{'m', "mode", "sampled|exact", TYPE_CHOICE, FIELD(mode), .choices = mode_choices,
+	 .with = WITH_SESSION, .standard = "exact", .key = "mode",
+	 .help = "exact: every allocation and free is traced; sampled is not there yet"},
+	{'b', "budget", "PCT", TYPE_PERCENT, FIELD(budget_percent), .min = 0.01, .max = 100,
+	 .with = WITH_SESSION, .key = "budget",
+	 .help = "with sampled: the most slowdown that the target may suffer, in percent"},
+	{'i', "interval", "TIME", TYPE_DURATION, FIELD(interval_ns), .min = 0.1, .max = 86400,
+	 .with = WITH_SESSION, .standard = "5s", .key = "interval",
+	 .help = "how often the live view or the periodic report is refreshed"},
+	{'f', "format", "text|json|folded", TYPE_CHOICE, FIELD(format), .choices = format_choices,
+	 .with = WITH_REPORT, .standard = "text", .help = "the report's form"},
+	{'o', "output", "FILE", TYPE_FILE, FIELD(output), .with = WITH_REPORT,
+	 .standard = "standard output",
+	 .help = "where the final report goes, written whole or not at all"},
+	{'n', "top", "N", TYPE_COUNT, FIELD(top), .min = 1, .max = OPTIONS_TOP_MAX,
+	 .with = WITH_REPORT, .standard = "10", .key = "top",
+	 .help = "how many sites the text shows"},
+	{'s', "subprocesses", NULL, TYPE_FLAG, FIELD(subprocesses), .with = WITH_SESSION,
+	 .key = "subprocesses", .help = "follow the target's children"},
+	{0, "fail-on-leak", NULL, TYPE_FLAG, FIELD(fail_on_leak), .with = WITH_REPORT,
+	 .help = "exit 3 where a site's verdict is leak"},
+	{'r', "record", "FILE", TYPE_FILE, FIELD(record), .with = WITH_SESSION,
+	 .help = "keep a recording for replay"},
+	{0, "no-probes", NULL, TYPE_FLAG, FIELD(no_probes), .with = WITH_SESSION,
+	 .key = "no-probes",
+	 .help = "watch only: the census and the totals, no breakpoint in the target"},
+	{0, "config", "FILE", TYPE_FILE, FIELD(config), .with = WITH_ANY,
+	 .help = "the daemon's configuration; the daemon is not there yet"},
+	{'h', "help", NULL, TYPE_COMMAND, .value = COMMAND_HELP, .with = WITH_ANY,
+	 .help = "this text"},
+	{'V', "version", NULL, TYPE_COMMAND, .value = COMMAND_VERSION, .with = WITH_ANY,
+	 .help = "the version"},
 };
 
 _Static_assert(sizeof(enum session_mode) == sizeof(unsigned), "choices are stored as unsigned");
@@ -124,14 +123,14 @@ static const struct {
 	enum command command;
 	const char *usage, *help;
 } commands[] = {
-	{ NULL, COMMAND_ATTACH, "pyleakd --pid PID [options]",
-	  "an ad hoc session on one or more processes" },
-	{ "run", COMMAND_RUN, "pyleakd run [options] -- COMMAND...",
-	  "start a command and watch it from its first instruction" },
-	{ "check", COMMAND_CHECK, "pyleakd check [--pid PID]",
-	  "what this host, and this target, supports" },
-	{ "replay", COMMAND_REPLAY, "pyleakd replay RECORDING [options]",
-	  "the report of a recorded session, without root" },
+	{NULL, COMMAND_ATTACH, "pyleakd --pid PID [options]",
+	 "an ad hoc session on one or more processes"},
+	{"run", COMMAND_RUN, "pyleakd run [options] -- COMMAND...",
+	 "start a command and watch it from its first instruction"},
+	{"check", COMMAND_CHECK, "pyleakd check [--pid PID]",
+	 "what this host, and this target, supports"},
+	{"replay", COMMAND_REPLAY, "pyleakd replay RECORDING [options]",
+	 "the report of a recorded session, without root"},
 };
 
 /* --- parsing --- */
@@ -188,8 +187,7 @@ static int take_number(struct parser *parser, const struct row *row, const char 
 
 static int take_count(struct parser *parser, const struct row *row, const char *text)
 {
-	return take_number(parser, row, text,
-			   (uint64_t *)((char *)&parser->options + row->offset));
+	return take_number(parser, row, text, (uint64_t *)((char *)&parser->options + row->offset));
 }
 
 static int take_pid(struct parser *parser, const struct row *row, const char *text)
@@ -455,10 +453,10 @@ int options_parse(int argc, char *const argv[], struct options *ret, char *ret_m
 		.argv = argv,
 		.at = argc > 0 ? 1 : 0,
 		.message = ret_message,
-		.options = { .command = COMMAND_ATTACH,
-			     .interval_ns = 5 * NS_PER_SECOND,
-			     .top = 10,
-			     .budget_percent = NAN },
+		.options = {.command = COMMAND_ATTACH,
+			    .interval_ns = 5 * NS_PER_SECOND,
+			    .top = 10,
+			    .budget_percent = NAN},
 	};
 	int r = parse_all(&parser);
 
@@ -512,8 +510,9 @@ int options_help(const struct sink *sink)
 	buffer_add_string(&text, "\nOptions:\n");
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		help_row(&text, &rows[i]);
-	buffer_printf(&text, "\nExit status: %d the session ran to its end; %d it could not start "
-			     "or go on;\n%d usage; %d --fail-on-leak, and there is a leak.\n",
+	buffer_printf(&text,
+		      "\nExit status: %d the session ran to its end; %d it could not start "
+		      "or go on;\n%d usage; %d --fail-on-leak, and there is a leak.\n",
 		      STATUS_OK, STATUS_FAILED, STATUS_USAGE, STATUS_LEAK);
 	return write_buffer(sink, &text);
 }

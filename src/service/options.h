@@ -46,16 +46,16 @@ struct options {
 	uint64_t duration_ns; /* 0: until Ctrl-C, SIGTERM or the target's exit */
 	enum session_mode mode;
 	double budget_percent; /* NAN: not given */
-	uint64_t interval_ns; /* 5 s */
+	uint64_t interval_ns;  /* 5 s */
 	enum report_format format;
 	const char *output; /* NULL: standard output; what output_new() takes */
-	uint64_t top; /* 10 */
+	uint64_t top;	    /* 10 */
 	bool subprocesses;
 	bool fail_on_leak;
 	const char *record; /* NULL: none is kept */
 	bool no_probes;
-	const char *config; /* NULL: the daemon, which reads it, is refused until it exists */
-	const char *recording; /* COMMAND_REPLAY */
+	const char *config;	/* NULL: the daemon, which reads it, is refused until it exists */
+	const char *recording;	/* COMMAND_REPLAY */
 	char *const *arguments; /* COMMAND_RUN: the command, NULL behind the last */
 };
 

@@ -23,8 +23,8 @@ enum place { PLACE_STREAM, PLACE_FIFO, PLACE_FILE };
 
 struct output {
 	enum place place;
-	int fd; /* -1: not open yet */
-	char *path; /* of a file or FIFO; links resolved */
+	int fd;		 /* -1: not open yet */
+	char *path;	 /* of a file or FIFO; links resolved */
 	char *temporary; /* exists; NULL: there is none */
 	mode_t mode;
 	int error; /* the first failure */
@@ -50,8 +50,8 @@ static int explain_path(char *ret_message, const char *path, int error)
 
 	if (error == -ENOENT || error == -ENOTDIR)
 		remedy = "create its directory, or choose another --output";
-	return explain(ret_message, error, "cannot write '%.256s' (%s): %s", path,
-		       strerror(-error), remedy);
+	return explain(ret_message, error, "cannot write '%.256s' (%s): %s", path, strerror(-error),
+		       remedy);
 }
 
 /* A temporary file beside path: its name, and its descriptor. */
@@ -211,7 +211,7 @@ int output_new(const char *path, struct output **ret, char *ret_message)
 	if (!output)
 		return explain(ret_message, -ENOMEM, "out of memory: free some");
 	output->fd = -1;
-	output->sink = (struct sink){ .write = output_write, .context = output };
+	output->sink = (struct sink){.write = output_write, .context = output};
 	r = prepare(output, path);
 	if (r < 0)
 		return explain_path(ret_message, path ? path : "standard output", r);

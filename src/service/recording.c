@@ -20,12 +20,12 @@ DEFINE_CLEANUP(struct recording_writer *, recording_writer_free)
 
 struct recording_writer {
 	int fd;
-	int error; /* the first failure */
+	int error;	   /* the first failure */
 	uint32_t sequence; /* of the chunk that is being filled */
-	uint64_t bytes; /* in the file */
+	uint64_t bytes;	   /* in the file */
 	uint64_t items;
 	struct recording_lines lines; /* what the reader will know */
-	size_t filled; /* of chunk's items */
+	size_t filled;		      /* of chunk's items */
 	struct recording_chunk chunk; /* its items follow, so that both go in one write */
 	uint8_t payload[RECORDING_CHUNK_BYTES_MAX];
 };
@@ -140,7 +140,7 @@ static int flush(struct recording_writer *writer)
 static int add_item(struct recording_writer *writer, enum recording_item_kind kind,
 		    const void *head, size_t head_size, const void *bytes, size_t size)
 {
-	struct recording_item_header header = { kind, (uint32_t)(head_size + size) };
+	struct recording_item_header header = {kind, (uint32_t)(head_size + size)};
 	size_t whole = (sizeof(header) + head_size + size + 7) & ~(size_t)7;
 	uint8_t *to;
 
@@ -181,8 +181,7 @@ static int write_header(struct recording_writer *writer)
 
 int recording_writer_new(const char *path, struct recording_writer **ret)
 {
-	CLEANUP(recording_writer_free) struct recording_writer *writer =
-		calloc(1, sizeof(*writer));
+	CLEANUP(recording_writer_free) struct recording_writer *writer = calloc(1, sizeof(*writer));
 	int r;
 
 	if (!writer)
@@ -270,7 +269,7 @@ int recording_write_fact_double(struct recording_writer *writer, const char *key
 
 int recording_write_loss(struct recording_writer *writer, enum reason reason, uint64_t count)
 {
-	struct recording_loss_item item = { .reason = reason, .count = count };
+	struct recording_loss_item item = {.reason = reason, .count = count};
 
 	return add_item(writer, RECORDING_ITEM_LOSS, &item, sizeof(item), NULL, 0);
 }
@@ -284,7 +283,8 @@ int recording_write_refusal(struct recording_writer *writer, const char *what, c
 	return add_item(writer, RECORDING_ITEM_REFUSAL, what, what_size, why, why_size);
 }
 
-/* To the end of the run of lines, from address on, that are (changed) or aren't new to the reader. */
+/* To the end of the run of lines, from address on, that are (changed) or aren't new to the reader.
+ */
 static size_t run_bytes(const struct recording_writer *writer, uint64_t address,
 			const uint8_t *bytes, size_t size, bool *ret_changed)
 {

@@ -26,9 +26,9 @@
 #include "pyleakd/wire.h"
 
 #define RECORDING_VERSION 1
-#define RECORDING_CHUNK_BYTES (256u << 10) /* a chunk is written when it has grown to this */
+#define RECORDING_CHUNK_BYTES (256u << 10)   /* a chunk is written when it has grown to this */
 #define RECORDING_READ_BYTES_MAX (64u << 10) /* longer reads become several items */
-#define RECORDING_BYTES_MAX (64ULL << 30) /* of a file; beyond, -EFBIG, and it is cut off */
+#define RECORDING_BYTES_MAX (64ULL << 30)    /* of a file; beyond, -EFBIG, and it is cut off */
 #define RECORDING_FACTS_MAX 256
 #define RECORDING_KEY_BYTES_MAX 64 /* NUL included */
 #define RECORDING_VALUE_BYTES_MAX 4096
@@ -37,18 +37,18 @@
 
 /* Numbers stand in recordings. */
 enum recording_mark_kind {
-	RECORDING_STARTED = 1, /* the probes are in, or the watch began */
-	RECORDING_TICK = 2, /* an interval ended: what follows is its reconciliation */
-	RECORDING_DRAINED = 3, /* within one: the ring was taken up to here */
-	RECORDING_STOPPED = 4, /* the probes are out */
+	RECORDING_STARTED = 1,	    /* the probes are in, or the watch began */
+	RECORDING_TICK = 2,	    /* an interval ended: what follows is its reconciliation */
+	RECORDING_DRAINED = 3,	    /* within one: the ring was taken up to here */
+	RECORDING_STOPPED = 4,	    /* the probes are out */
 	RECORDING_FORGET_CODES = 5, /* code objects were read anew from here on */
 };
 
 struct recording_mark {
 	enum recording_mark_kind kind;
-	double time_seconds; /* since the session's start */
+	double time_seconds;	 /* since the session's start */
 	uint64_t resident_bytes; /* of the target; UINT64_MAX: not known */
-	uint64_t value; /* the session's to use */
+	uint64_t value;		 /* the session's to use */
 };
 
 /* --- writing --- */
@@ -113,7 +113,7 @@ int recording_fact_double(const struct recording_reader *reader, const char *key
 
 struct recording_item {
 	const struct wire_header *record; /* NULL: a mark. Validated: sizes fit its kind */
-	size_t size; /* of the record, in bytes */
+	size_t size;			  /* of the record, in bytes */
 	struct recording_mark mark;
 };
 

@@ -10,8 +10,8 @@
 #ifndef PYLEAKD_SERVICE_RECORDING_FORMAT_H
 #define PYLEAKD_SERVICE_RECORDING_FORMAT_H
 
-#include <stdint.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "service/recording.h"
 
@@ -19,7 +19,7 @@
 #define RECORDING_MAGIC "\x89PYLEAK\n"
 #define RECORDING_MAGIC_BYTES 8
 #define RECORDING_CHUNK_BYTES_MAX (512u << 10) /* a chunk's items */
-#define RECORDING_RECORD_BYTES_MAX                                                               \
+#define RECORDING_RECORD_BYTES_MAX                                                                 \
 	(sizeof(struct wire_stack) + WIRE_MAX_FRAMES * sizeof(struct wire_frame))
 
 struct recording_header {
@@ -27,24 +27,24 @@ struct recording_header {
 	uint32_t version;
 	uint32_t wire_version;
 	uint32_t reserved; /* 0 */
-	uint32_t crc; /* CRC-32 (zlib's) of the bytes before it */
+	uint32_t crc;	   /* CRC-32 (zlib's) of the bytes before it */
 };
 
 enum recording_chunk_kind { RECORDING_CHUNK_ITEMS = 1, RECORDING_CHUNK_TRAILER = 2 };
 
 struct recording_chunk {
 	uint32_t kind;
-	uint32_t size; /* bytes behind this header */
+	uint32_t size;	   /* bytes behind this header */
 	uint32_t sequence; /* 0, 1, 2 … */
-	uint32_t crc; /* of the 12 bytes before it and of what is behind it */
+	uint32_t crc;	   /* of the 12 bytes before it and of what is behind it */
 };
 
 enum recording_item_kind {
-	RECORDING_ITEM_RECORD = 1, /* a ring record as it is */
-	RECORDING_ITEM_READ = 2, /* u64 address, bytes */
-	RECORDING_ITEM_MARK = 3, /* struct recording_mark_item */
-	RECORDING_ITEM_FACT = 4, /* key NUL value NUL */
-	RECORDING_ITEM_LOSS = 5, /* struct recording_loss_item */
+	RECORDING_ITEM_RECORD = 1,  /* a ring record as it is */
+	RECORDING_ITEM_READ = 2,    /* u64 address, bytes */
+	RECORDING_ITEM_MARK = 3,    /* struct recording_mark_item */
+	RECORDING_ITEM_FACT = 4,    /* key NUL value NUL */
+	RECORDING_ITEM_LOSS = 5,    /* struct recording_loss_item */
 	RECORDING_ITEM_REFUSAL = 6, /* what NUL why NUL */
 };
 

@@ -10,7 +10,7 @@
 
 struct recording_lines recording_lines_init(void)
 {
-	return (struct recording_lines){ .by_number = table_init(RECORDING_LINES_MAX) };
+	return (struct recording_lines){.by_number = table_init(RECORDING_LINES_MAX)};
 }
 
 void recording_lines_done(struct recording_lines *lines)
@@ -114,8 +114,7 @@ bool recording_lines_same(const struct recording_lines *lines, uint64_t address,
 	const uint8_t *at = bytes;
 
 	while (size > 0) {
-		const struct recording_line *line =
-			line_of(lines, address / RECORDING_LINE_BYTES);
+		const struct recording_line *line = line_of(lines, address / RECORDING_LINE_BYTES);
 		size_t part = part_in_line(address, size);
 		size_t from = address % RECORDING_LINE_BYTES;
 
@@ -135,8 +134,7 @@ bool recording_lines_get(const struct recording_lines *lines, uint64_t address, 
 	uint8_t *at = buffer;
 
 	while (size > 0) {
-		const struct recording_line *line =
-			line_of(lines, address / RECORDING_LINE_BYTES);
+		const struct recording_line *line = line_of(lines, address / RECORDING_LINE_BYTES);
 		size_t part = part_in_line(address, size);
 		size_t from = address % RECORDING_LINE_BYTES;
 

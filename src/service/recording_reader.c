@@ -37,12 +37,12 @@ struct recording_reader {
 	uint64_t offset, next_offset; /* of the present chunk, and of the one behind it */
 	uint32_t sequence;
 	uint64_t items;
-	struct bytes chunk; /* items of the present chunk */
-	size_t at; /* in it */
+	struct bytes chunk;	/* items of the present chunk */
+	size_t at;		/* in it */
 	struct event events[2]; /* handed over, and the one behind it */
-	unsigned pending; /* index of the latter */
-	bool finished; /* the trailer was seen */
-	int error; /* why it can't go on */
+	unsigned pending;	/* index of the latter */
+	bool finished;		/* the trailer was seen */
+	int error;		/* why it can't go on */
 	struct fault fault;
 	struct recording_lines lines;
 	uint64_t malformed_records;
@@ -65,9 +65,9 @@ static int read_at(struct recording_reader *reader, uint64_t offset, void *buffe
 	size_t done = 0;
 
 	if (reader->fd < 0)
-		return bytes_read(reader->bytes, offset, buffer, size) ?
-			       0 :
-			       damaged(reader, REASON_TRUNCATED, "recording");
+		return bytes_read(reader->bytes, offset, buffer, size)
+			       ? 0
+			       : damaged(reader, REASON_TRUNCATED, "recording");
 	while (done < size) {
 		ssize_t n = pread(reader->fd, (char *)buffer + done, size - done,
 				  (off_t)(offset + done));
@@ -133,14 +133,14 @@ static int next_chunk(struct recording_reader *reader)
 		return r;
 	if (chunk.crc != recording_chunk_crc(&chunk, reader->buffer))
 		return damaged(reader, REASON_MALFORMED, "checksum");
-	reader->chunk = (struct bytes){ reader->buffer, chunk.size };
+	reader->chunk = (struct bytes){reader->buffer, chunk.size};
 	reader->at = 0;
 	reader->sequence++;
 	reader->next_offset = reader->offset + sizeof(chunk) + chunk.size;
 	if (chunk.kind == RECORDING_CHUNK_TRAILER)
 		return take_trailer(reader);
-	return chunk.kind == RECORDING_CHUNK_ITEMS ? 0 :
-						     damaged(reader, REASON_UNSUPPORTED, "chunk");
+	return chunk.kind == RECORDING_CHUNK_ITEMS ? 0
+						   : damaged(reader, REASON_UNSUPPORTED, "chunk");
 }
 
 /* --- items --- */
@@ -160,7 +160,7 @@ static int split_pair(struct bytes payload, struct pair *ret)
 	b = strdup(text + first + 1);
 	if (!a || !b)
 		return -ENOMEM;
-	*ret = (struct pair){ TAKE_PTR(a), TAKE_PTR(b) };
+	*ret = (struct pair){TAKE_PTR(a), TAKE_PTR(b)};
 	return 0;
 }
 
@@ -168,7 +168,7 @@ static void pair_done(struct pair *pair)
 {
 	free(pair->first);
 	free(pair->second);
-	*pair = (struct pair){ 0 };
+	*pair = (struct pair){0};
 }
 
 static size_t find_fact(const struct recording_reader *reader, const char *key)
@@ -305,8 +305,8 @@ static int step(struct recording_reader *reader)
 	r = take_item(reader, header.kind, payload);
 	if (r < 0)
 		return fault_set(&reader->fault, r == -ENOMEM ? r : -EBADMSG,
-				 r == -ENOSPC ? REASON_TOO_LARGE : REASON_MALFORMED,
-				 reader->offset, "item");
+				 r == -ENOSPC ? REASON_TOO_LARGE : REASON_MALFORMED, reader->offset,
+				 "item");
 	reader->items++;
 	reader->at += (sizeof(header) + header.size + 7) & ~(size_t)7;
 	if (reader->at > reader->chunk.size)
@@ -369,13 +369,13 @@ int recording_reader_new(const char *path, struct recording_reader **ret,
 
 	if (fd < 0)
 		return fault_set(reterr_fault, -errno, REASON_READ_FAILED, 0, "recording");
-	return reader_new(fd, (struct bytes){ 0 }, ret, reterr_fault);
+	return reader_new(fd, (struct bytes){0}, ret, reterr_fault);
 }
 
 int recording_reader_new_from_bytes(const void *bytes, size_t size, struct recording_reader **ret,
 				    struct fault *reterr_fault)
 {
-	return reader_new(-1, (struct bytes){ bytes, size }, ret, reterr_fault);
+	return reader_new(-1, (struct bytes){bytes, size}, ret, reterr_fault);
 }
 
 void recording_reader_free(struct recording_reader *reader)
@@ -404,7 +404,7 @@ int recording_next(struct recording_reader *reader, struct recording_item *ret,
 	}
 	reader->pending ^= 1;
 	reader->events[reader->pending].present = false;
-	*ret = (struct recording_item){ .mark = event->mark };
+	*ret = (struct recording_item){.mark = event->mark};
 	if (event->is_record) {
 		ret->record = (const struct wire_header *)event->words;
 		ret->size = event->size;
@@ -456,7 +456,7 @@ static int read_lines(void *context, uint64_t address, void *buffer, size_t size
 
 int recording_memory(struct recording_reader *reader, struct memory **ret)
 {
-	static const struct memory_source source = { .read = read_lines };
+	static const struct memory_source source = {.read = read_lines};
 
 	return memory_new(&source, reader, ret);
 }

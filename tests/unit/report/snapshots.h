@@ -38,17 +38,17 @@ static struct snapshot *finished(struct snapshot *snapshot)
 static void add_leak(struct snapshot *snapshot)
 {
 	static const struct snapshot_frame frames[] = {
-		{ "remember", "/srv/shop/app/cache.py", 88 },
-		{ "View.get_user", "/srv/shop/app/views.py", 41 },
-		{ "View.dispatch", "/srv/shop/app/views.py", 12 },
-		{ "Flask.wsgi_app", "/opt/venv/lib/python3.11/site-packages/flask/app.py", 2190 },
-		{ "BaseServer.handle", "/usr/lib/python3.11/socketserver.py", 360 },
-		{ "<module>", "/srv/shop/web.py", 7 },
+		{"remember", "/srv/shop/app/cache.py", 88},
+		{"View.get_user", "/srv/shop/app/views.py", 41},
+		{"View.dispatch", "/srv/shop/app/views.py", 12},
+		{"Flask.wsgi_app", "/opt/venv/lib/python3.11/site-packages/flask/app.py", 2190},
+		{"BaseServer.handle", "/usr/lib/python3.11/socketserver.py", 360},
+		{"<module>", "/srv/shop/web.py", 7},
 	};
 	static const struct snapshot_type types[] = {
-		{ "str", 9000, 2820000 },
-		{ "dict", 10104, 5734000 },
-		{ "tuple", 9000, 846000 },
+		{"str", 9000, 2820000},
+		{"dict", 10104, 5734000},
+		{"tuple", 9000, 846000},
 	};
 
 	snapshot_add_site(snapshot, &(struct snapshot_site){
@@ -70,9 +70,9 @@ static void add_leak(struct snapshot *snapshot)
 static void add_growing(struct snapshot *snapshot)
 {
 	static const struct snapshot_frame frames[] = {
-		{ "count", "/srv/shop/lib/stats.py", 19 },
+		{"count", "/srv/shop/lib/stats.py", 19},
 	};
-	static const struct snapshot_type types[] = { { "int", 840, 26880 } };
+	static const struct snapshot_type types[] = {{"int", 840, 26880}};
 
 	snapshot_add_site(snapshot, &(struct snapshot_site){
 					    .verdict = VERDICT_GROWING,
@@ -92,7 +92,7 @@ static void add_growing(struct snapshot *snapshot)
 
 static void add_stable(struct snapshot *snapshot, const char *function, uint64_t bytes)
 {
-	struct snapshot_frame frame = { function, "/usr/lib/python3.11/json/encoder.py", 250 };
+	struct snapshot_frame frame = {function, "/usr/lib/python3.11/json/encoder.py", 250};
 
 	snapshot_add_site(snapshot, &(struct snapshot_site){
 					    .verdict = VERDICT_STABLE,
@@ -108,14 +108,14 @@ static void add_stable(struct snapshot *snapshot, const char *function, uint64_t
 
 static void add_specials(struct snapshot *snapshot)
 {
-	struct snapshot_site site = { .verdict = VERDICT_STABLE,
-				      .outstanding_bytes = 66000,
-				      .outstanding_objects = 1200,
-				      .growth_low = NAN,
-				      .growth_high = NAN,
-				      .growth_bytes_per_second = NAN,
-				      .confidence_ratio = NAN,
-				      .domain = "native" };
+	struct snapshot_site site = {.verdict = VERDICT_STABLE,
+				     .outstanding_bytes = 66000,
+				     .outstanding_objects = 1200,
+				     .growth_low = NAN,
+				     .growth_high = NAN,
+				     .growth_bytes_per_second = NAN,
+				     .confidence_ratio = NAN,
+				     .domain = "native"};
 
 	snapshot_add_site(snapshot, &site);
 	site.other = true;
@@ -152,18 +152,19 @@ static struct snapshot *incomplete(void)
 	snapshot_add_loss(snapshot, REASON_RING_FULL, 12000);
 	snapshot_add_loss(snapshot, REASON_RING_FULL, 300);
 	snapshot_add_loss(snapshot, REASON_REENTERED, 0);
-	snapshot_add_refusal(snapshot, "probes in the C library",
-			     "the target is within 200 KiB of the memory limit of its cgroup "
-			     "(system.slice/web.service): raise the limit, or watch with --no-probes");
+	snapshot_add_refusal(
+		snapshot, "probes in the C library",
+		"the target is within 200 KiB of the memory limit of its cgroup "
+		"(system.slice/web.service): raise the limit, or watch with --no-probes");
 	add_stable(snapshot, "JSONEncoder.iterencode", 5000);
 	return finished(snapshot);
 }
 
 static struct snapshot *watched(void)
 {
-	static const struct snapshot_type types[] = { { "dict", 20000, 9400000 },
-						      { "app.cache.Session", 18204, 1019424 },
-						      { "str", 300000, 22000000 } };
+	static const struct snapshot_type types[] = {{"dict", 20000, 9400000},
+						     {"app.cache.Session", 18204, 1019424},
+						     {"str", 300000, 22000000}};
 	struct snapshot *snapshot = snapshot_of("watch");
 
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
@@ -175,14 +176,14 @@ static struct snapshot *watched(void)
 static struct snapshot *hostile(void)
 {
 	static const struct snapshot_frame frames[] = {
-		{ "\033]0;pwned\a<lambda>", "/srv/a b;c/\xff\xfe.py", 1 },
-		{ "na\303\257ve.\316\261", "/srv/\342\200\256yp.exe", 2 },
-		{ "a\nb\"\\\t", "", 0 },
-		{ "very_long_name.of_a_function.that_nobody.would_write.but_somebody_did",
-		  "/srv/deep/er/and/deeper/and/deeper/and/deeper/and/deeper/still/module.py",
-		  UINT32_MAX },
+		{"\033]0;pwned\a<lambda>", "/srv/a b;c/\xff\xfe.py", 1},
+		{"na\303\257ve.\316\261", "/srv/\342\200\256yp.exe", 2},
+		{"a\nb\"\\\t", "", 0},
+		{"very_long_name.of_a_function.that_nobody.would_write.but_somebody_did",
+		 "/srv/deep/er/and/deeper/and/deeper/and/deeper/and/deeper/still/module.py",
+		 UINT32_MAX},
 	};
-	static const struct snapshot_type types[] = { { "\xc3(\xed\xa0\x80", 1, 1 } };
+	static const struct snapshot_type types[] = {{"\xc3(\xed\xa0\x80", 1, 1}};
 	struct snapshot *snapshot = snapshot_of("exact");
 
 	snapshot->command = snapshot_string(snapshot, "\033[31mred\033[0m");

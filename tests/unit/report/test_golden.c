@@ -27,7 +27,7 @@ static int add_to_buffer(void *context, const void *bytes, size_t size)
 static int make_report(const struct snapshot *snapshot, const char *format, bool colour,
 		       const struct sink *sink)
 {
-	struct report_options options = { .top = 4, .colour = colour };
+	struct report_options options = {.top = 4, .colour = colour};
 
 	if (strcmp(format, "json") == 0)
 		return report_json(snapshot, sink);
@@ -39,7 +39,7 @@ static int make_report(const struct snapshot *snapshot, const char *format, bool
 static void compare(const char *name, const char *format, bool colour, struct snapshot *snapshot)
 {
 	_cleanup_buffer_ struct buffer text = buffer_init(REPORT_MAX);
-	struct sink sink = { add_to_buffer, &text };
+	struct sink sink = {add_to_buffer, &text};
 	_cleanup_free_ char *golden = NULL;
 	char path[256];
 
@@ -99,15 +99,15 @@ static void an_empty_session_is_a_report_too(void **state)
 
 static void text_never_exceeds_its_columns(void **state)
 {
-	static struct snapshot *(*const makers[])(void) = { leaking, incomplete, watched, hostile,
-							    empty };
-	static const unsigned columns[] = { 60, 80, 100, 0 };
+	static struct snapshot *(*const makers[])(void) = {leaking, incomplete, watched, hostile,
+							   empty};
+	static const unsigned columns[] = {60, 80, 100, 0};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(makers) * ARRAY_SIZE(columns); i++) {
 		_cleanup_buffer_ struct buffer text = buffer_init(REPORT_MAX);
-		struct sink sink = { add_to_buffer, &text };
-		struct report_options options = { .top = 10, .columns = columns[i % 4] };
+		struct sink sink = {add_to_buffer, &text};
+		struct report_options options = {.top = 10, .columns = columns[i % 4]};
 		CLEANUP(snapshot_free) struct snapshot *snapshot = makers[i / 4]();
 		/* A location and a function are cut at 40 and 32, and are not broken. */
 		size_t most = options.columns == 0 ? 100 : options.columns == 60 ? 96 : 100;
@@ -126,13 +126,13 @@ static void text_never_exceeds_its_columns(void **state)
 
 static void each_json_report_is_one_line_of_valid_json(void **state)
 {
-	static struct snapshot *(*const makers[])(void) = { leaking, incomplete, watched, hostile,
-							    empty };
+	static struct snapshot *(*const makers[])(void) = {leaking, incomplete, watched, hostile,
+							   empty};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(makers); i++) {
 		_cleanup_buffer_ struct buffer text = buffer_init(REPORT_MAX);
-		struct sink sink = { add_to_buffer, &text };
+		struct sink sink = {add_to_buffer, &text};
 		CLEANUP(snapshot_free) struct snapshot *snapshot = makers[i]();
 		json_error_t error;
 		json_t *json;
@@ -167,7 +167,7 @@ static int fail_later(void *context, const void *bytes, size_t size)
 
 static void a_sink_that_fails_at_any_write_is_told(void **state)
 {
-	static const char *const formats[] = { "text", "json", "folded" };
+	static const char *const formats[] = {"text", "json", "folded"};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
@@ -176,8 +176,8 @@ static void a_sink_that_fails_at_any_write_is_told(void **state)
 		int r;
 
 		do {
-			struct failing failing = { n++ };
-			struct sink sink = { fail_later, &failing };
+			struct failing failing = {n++};
+			struct sink sink = {fail_later, &failing};
 
 			r = make_report(snapshot, formats[i], false, &sink);
 			assert_true(r == 0 || r == -EPIPE);

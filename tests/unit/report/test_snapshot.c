@@ -26,13 +26,13 @@ static struct snapshot *new_snapshot(void)
 static void add(struct snapshot *snapshot, enum verdict verdict, double growth, uint64_t bytes,
 		uint32_t line)
 {
-	struct snapshot_frame frames[] = { { "leaf", "/a.py", line }, { "root", "/b.py", 100 } };
-	struct snapshot_site site = { .verdict = verdict,
-				      .growth_bytes_per_second = growth,
-				      .outstanding_bytes = bytes,
-				      .domain = "object",
-				      .n_frames = 2,
-				      .frames = frames };
+	struct snapshot_frame frames[] = {{"leaf", "/a.py", line}, {"root", "/b.py", 100}};
+	struct snapshot_site site = {.verdict = verdict,
+				     .growth_bytes_per_second = growth,
+				     .outstanding_bytes = bytes,
+				     .domain = "object",
+				     .n_frames = 2,
+				     .frames = frames};
 
 	assert_int_equal(snapshot_add_site(snapshot, &site), 0);
 }
@@ -40,7 +40,7 @@ static void add(struct snapshot *snapshot, enum verdict verdict, double growth, 
 static void sites_are_ordered_by_verdict_then_growth_then_bytes(void **state)
 {
 	CLEANUP(snapshot_free) struct snapshot *snapshot = new_snapshot();
-	static const uint32_t expected[] = { 5, 4, 3, 7, 6, 2, 8, 1 };
+	static const uint32_t expected[] = {5, 4, 3, 7, 6, 2, 8, 1};
 
 	(void)state;
 	add(snapshot, VERDICT_WARMING, 900, 9000, 1);
@@ -59,14 +59,14 @@ static void sites_are_ordered_by_verdict_then_growth_then_bytes(void **state)
 
 static uint64_t id_of(const char *function, const char *file, uint32_t line)
 {
-	struct snapshot_frame frame = { function, file, line };
+	struct snapshot_frame frame = {function, file, line};
 
-	return snapshot_site_id(&(struct snapshot_site){ .n_frames = 1, .frames = &frame });
+	return snapshot_site_id(&(struct snapshot_site){.n_frames = 1, .frames = &frame});
 }
 
 static void an_id_is_of_names_and_files_and_not_of_lines(void **state)
 {
-	struct snapshot_site none = { 0 }, other = { .other = true };
+	struct snapshot_site none = {0}, other = {.other = true};
 
 	(void)state;
 	assert_true(id_of("f", "/a.py", 1) == id_of("f", "/a.py", 2));
@@ -93,8 +93,8 @@ static uint64_t id_at_line(const struct snapshot *snapshot, uint32_t line)
 static void of_sites_that_share_an_id_the_lowest_line_keeps_it(void **state)
 {
 	CLEANUP(snapshot_free) struct snapshot *snapshot = new_snapshot();
-	struct snapshot_frame frames[] = { { "leaf", "/a.py", 0 }, { "root", "/b.py", 0 } };
-	struct snapshot_site site = { .n_frames = 2, .frames = frames };
+	struct snapshot_frame frames[] = {{"leaf", "/a.py", 0}, {"root", "/b.py", 0}};
+	struct snapshot_site site = {.n_frames = 2, .frames = frames};
 	uint64_t id = snapshot_site_id(&site);
 
 	(void)state;
@@ -112,13 +112,10 @@ static void everything_is_copied(void **state)
 {
 	CLEANUP(snapshot_free) struct snapshot *snapshot = new_snapshot();
 	char function[] = "function", file[] = "file", name[] = "dict", domain[] = "mem";
-	struct snapshot_frame frame = { function, file, 1 };
-	struct snapshot_type type = { name, 1, 2 };
-	struct snapshot_site site = { .domain = domain,
-				      .n_types = 1,
-				      .types = &type,
-				      .n_frames = 1,
-				      .frames = &frame };
+	struct snapshot_frame frame = {function, file, 1};
+	struct snapshot_type type = {name, 1, 2};
+	struct snapshot_site site = {
+		.domain = domain, .n_types = 1, .types = &type, .n_frames = 1, .frames = &frame};
 
 	(void)state;
 	assert_int_equal(snapshot_add_site(snapshot, &site), 0);
@@ -137,7 +134,7 @@ static void deeper_stacks_are_cut_and_marked(void **state)
 {
 	CLEANUP(snapshot_free) struct snapshot *snapshot = new_snapshot();
 	static struct snapshot_frame frames[SNAPSHOT_FRAMES_MAX + 1];
-	struct snapshot_site site = { .n_frames = ARRAY_SIZE(frames), .frames = frames };
+	struct snapshot_site site = {.n_frames = ARRAY_SIZE(frames), .frames = frames};
 
 	(void)state;
 	assert_int_equal(snapshot_add_site(snapshot, &site), 0);
@@ -149,8 +146,8 @@ static void deeper_stacks_are_cut_and_marked(void **state)
 static void add_paths(struct snapshot *snapshot, const char *const *files, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		struct snapshot_frame frame = { "f", files[i], 1 };
-		struct snapshot_site site = { .n_frames = 1, .frames = &frame };
+		struct snapshot_frame frame = {"f", files[i], 1};
+		struct snapshot_site site = {.n_frames = 1, .frames = &frame};
 
 		assert_int_equal(snapshot_add_site(snapshot, &site), 0);
 	}
@@ -160,15 +157,17 @@ static void add_paths(struct snapshot *snapshot, const char *const *files, size_
 static void paths_are_shortened_only_where_they_stay_clear(void **state)
 {
 	static const char *const files[][2] = {
-		{ "/srv/shop/app/cache.py", "app/cache.py" },
-		{ "/srv/shop/lib/stats.py", "lib/stats.py" },
-		{ "/usr/lib/python3.11/json/encoder.py", "json/encoder.py" },
-		{ "/opt/v/lib/python3.11/site-packages/flask/app.py", "flask/app.py" },
-		{ "/a/lib/python3.11/site-packages/x/y.py", "/a/lib/python3.11/site-packages/x/y.py" },
-		{ "/b/lib/python3.11/site-packages/x/y.py", "/b/lib/python3.11/site-packages/x/y.py" },
-		{ "<string>", "<string>" },
-		{ "<frozen importlib._bootstrap>", "<frozen importlib._bootstrap>" },
-		{ "relative.py", "relative.py" },
+		{"/srv/shop/app/cache.py", "app/cache.py"},
+		{"/srv/shop/lib/stats.py", "lib/stats.py"},
+		{"/usr/lib/python3.11/json/encoder.py", "json/encoder.py"},
+		{"/opt/v/lib/python3.11/site-packages/flask/app.py", "flask/app.py"},
+		{"/a/lib/python3.11/site-packages/x/y.py",
+		 "/a/lib/python3.11/site-packages/x/y.py"},
+		{"/b/lib/python3.11/site-packages/x/y.py",
+		 "/b/lib/python3.11/site-packages/x/y.py"},
+		{"<string>", "<string>"},
+		{"<frozen importlib._bootstrap>", "<frozen importlib._bootstrap>"},
+		{"relative.py", "relative.py"},
 	};
 	CLEANUP(snapshot_free) struct snapshot *snapshot = new_snapshot();
 	const char *given[ARRAY_SIZE(files)];
@@ -185,17 +184,16 @@ static void paths_are_shortened_only_where_they_stay_clear(void **state)
 	paths_done(&paths);
 }
 
-
 static void what_is_no_utf8_is_replaced_and_the_rest_is_kept(void **state)
 {
 	static const char *const cases[][2] = {
-		{ "plain", "plain" },
-		{ "\xce\xb1\xe2\x82\xac\xf0\x9f\x90\x8d", "\xce\xb1\xe2\x82\xac\xf0\x9f\x90\x8d" },
-		{ "\xff", "\xef\xbf\xbd" },
-		{ "a\x80z", "a\xef\xbf\xbdz" },
-		{ "\xc0\xaf", "\xef\xbf\xbd\xef\xbf\xbd" }, /* overlong */
-		{ "\xe2\x82", "\xef\xbf\xbd\xef\xbf\xbd" }, /* cut off */
-		{ "\xf4\x90\x80\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" },
+		{"plain", "plain"},
+		{"\xce\xb1\xe2\x82\xac\xf0\x9f\x90\x8d", "\xce\xb1\xe2\x82\xac\xf0\x9f\x90\x8d"},
+		{"\xff", "\xef\xbf\xbd"},
+		{"a\x80z", "a\xef\xbf\xbdz"},
+		{"\xc0\xaf", "\xef\xbf\xbd\xef\xbf\xbd"}, /* overlong */
+		{"\xe2\x82", "\xef\xbf\xbd\xef\xbf\xbd"}, /* cut off */
+		{"\xf4\x90\x80\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
 	};
 
 	(void)state;

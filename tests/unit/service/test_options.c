@@ -143,51 +143,51 @@ static void nonsense_is_refused_with_one_line_that_says_what_to_do(void **state)
 	static const struct {
 		const char *line, *says;
 	} cases[] = {
-		{ "", "the daemon comes with --mode sampled: use --pid" },
-		{ "--config /etc/pyleakd.conf", "the daemon comes with --mode sampled: use --pid" },
-		{ "-p 1 -m sampled", "--mode sampled is not there yet: use --mode exact" },
-		{ "-p 1 -m fast", "--mode: 'fast' is none of sampled|exact" },
-		{ "-p 1 -b 5", "--budget goes with --mode sampled" },
-		{ "-p 1 -b x", "--budget: 'x' is not a percentage" },
-		{ "-p 1 -b 1.2.3", "is not a percentage" },
-		{ "-p 1 -b .", "is not a percentage" },
-		{ "-p 1 -b 101", "is not a percentage" },
-		{ "-p 1 -f pprof", "--format pprof is not there yet: use text, json or folded" },
-		{ "-p 1 -f xml", "'xml' is none of" },
-		{ "-p 0", "--pid: '0' is not a number from 1" },
-		{ "-p -5", "--pid: its PID is missing" },
-		{ "-p 1x", "--pid: '1x'" },
-		{ "-p 99999999", "--pid: '99999999'" },
-		{ "-p 18446744073709551617", "--pid: '18446744073709551617'" },
-		{ "-p", "--pid: its PID is missing" },
-		{ "--pid", "--pid: its PID is missing" },
-		{ "--pid=", "--pid: '' is not a number" },
-		{ "-p 1 -d 0", "--duration: '0' is out of bounds" },
-		{ "-p 1 -d 5x", "'5x' is not a time: write for example 30s" },
-		{ "-p 1 -d nan", "is not a time" },
-		{ "-p 1 -d 1e9", "is not a time" },
-		{ "-p 1 -d 400d", "out of bounds: from 100ms to 366 days" },
-		{ "-p 1 -i 1ms", "--interval: '1ms' is out of bounds" },
-		{ "-p 1 -i 2d", "out of bounds: from 100ms to 1 days" },
-		{ "-p 1 -n 0", "--top: '0' is not a number from 1 to 100000" },
-		{ "-p 1 -n -1", "--top: its N is missing" },
-		{ "-p 1 -o ''", "--output: the file has no name" },
-		{ "-p 1 -r same -o same", "name the same file" },
-		{ "-p 1 -p 2 -r tape", "a recording is of one process" },
-		{ "-p 1 --subprocesses=yes", "--subprocesses takes no value" },
-		{ "-p 1 --frobnicate", "unknown option '--frobnicate'" },
-		{ "-p 1 -x", "unknown option '-x'" },
-		{ "-p 1 --pi 2", "unknown option '--pi'" },
-		{ "-p 1 word", "'word' is no command" },
-		{ "frobnicate", "'frobnicate' is no command" },
-		{ "run", "run: there is no command" },
-		{ "run --", "run: there is no command" },
-		{ "run -p 1 -- cat", "--pid does not go with run" },
-		{ "replay", "replay: there is no recording" },
-		{ "replay a b", "'b' is too much" },
-		{ "replay a -d 5", "--duration does not go with replay" },
-		{ "check -p 1 -p 2", "give --pid once" },
-		{ "check -f json", "--format does not go with check" },
+		{"", "the daemon comes with --mode sampled: use --pid"},
+		{"--config /etc/pyleakd.conf", "the daemon comes with --mode sampled: use --pid"},
+		{"-p 1 -m sampled", "--mode sampled is not there yet: use --mode exact"},
+		{"-p 1 -m fast", "--mode: 'fast' is none of sampled|exact"},
+		{"-p 1 -b 5", "--budget goes with --mode sampled"},
+		{"-p 1 -b x", "--budget: 'x' is not a percentage"},
+		{"-p 1 -b 1.2.3", "is not a percentage"},
+		{"-p 1 -b .", "is not a percentage"},
+		{"-p 1 -b 101", "is not a percentage"},
+		{"-p 1 -f pprof", "--format pprof is not there yet: use text, json or folded"},
+		{"-p 1 -f xml", "'xml' is none of"},
+		{"-p 0", "--pid: '0' is not a number from 1"},
+		{"-p -5", "--pid: its PID is missing"},
+		{"-p 1x", "--pid: '1x'"},
+		{"-p 99999999", "--pid: '99999999'"},
+		{"-p 18446744073709551617", "--pid: '18446744073709551617'"},
+		{"-p", "--pid: its PID is missing"},
+		{"--pid", "--pid: its PID is missing"},
+		{"--pid=", "--pid: '' is not a number"},
+		{"-p 1 -d 0", "--duration: '0' is out of bounds"},
+		{"-p 1 -d 5x", "'5x' is not a time: write for example 30s"},
+		{"-p 1 -d nan", "is not a time"},
+		{"-p 1 -d 1e9", "is not a time"},
+		{"-p 1 -d 400d", "out of bounds: from 100ms to 366 days"},
+		{"-p 1 -i 1ms", "--interval: '1ms' is out of bounds"},
+		{"-p 1 -i 2d", "out of bounds: from 100ms to 1 days"},
+		{"-p 1 -n 0", "--top: '0' is not a number from 1 to 100000"},
+		{"-p 1 -n -1", "--top: its N is missing"},
+		{"-p 1 -o ''", "--output: the file has no name"},
+		{"-p 1 -r same -o same", "name the same file"},
+		{"-p 1 -p 2 -r tape", "a recording is of one process"},
+		{"-p 1 --subprocesses=yes", "--subprocesses takes no value"},
+		{"-p 1 --frobnicate", "unknown option '--frobnicate'"},
+		{"-p 1 -x", "unknown option '-x'"},
+		{"-p 1 --pi 2", "unknown option '--pi'"},
+		{"-p 1 word", "'word' is no command"},
+		{"frobnicate", "'frobnicate' is no command"},
+		{"run", "run: there is no command"},
+		{"run --", "run: there is no command"},
+		{"run -p 1 -- cat", "--pid does not go with run"},
+		{"replay", "replay: there is no recording"},
+		{"replay a b", "'b' is too much"},
+		{"replay a -d 5", "--duration does not go with replay"},
+		{"check -p 1 -p 2", "give --pid once"},
+		{"check -f json", "--format does not go with check"},
 	};
 	char message[OPTIONS_MESSAGE_BYTES];
 
@@ -227,12 +227,11 @@ static int add_to_buffer(void *context, const void *bytes, size_t size)
 static void help_fits_a_terminal_and_names_every_option(void **state)
 {
 	_cleanup_buffer_ struct buffer text = buffer_init(1 << 20);
-	struct sink sink = { add_to_buffer, &text };
-	static const char *const names[] = { "--pid",	       "--duration", "--mode",
-					     "--budget",       "--interval", "--format",
-					     "--output",       "--top",	     "--subprocesses",
-					     "--fail-on-leak", "--record",   "--no-probes",
-					     "--config",       "--version",  "--help" };
+	struct sink sink = {add_to_buffer, &text};
+	static const char *const names[] = {
+		"--pid",    "--duration",  "--mode",   "--budget",	 "--interval",
+		"--format", "--output",	   "--top",    "--subprocesses", "--fail-on-leak",
+		"--record", "--no-probes", "--config", "--version",	 "--help"};
 
 	(void)state;
 	assert_int_equal(options_help(&sink), 0);
@@ -252,7 +251,7 @@ static void the_manual_has_the_rows_of_the_options(void **state)
 {
 	static const char begin[] = ".\\\" options: begin\n", end[] = ".\\\" options: end\n";
 	_cleanup_buffer_ struct buffer text = buffer_init(1 << 20), whole = buffer_init(1 << 20);
-	struct sink sink = { add_to_buffer, &text };
+	struct sink sink = {add_to_buffer, &text};
 	_cleanup_free_ char *manual = NULL;
 	char *from, *to;
 

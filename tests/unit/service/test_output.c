@@ -146,7 +146,7 @@ static void a_disk_that_fills_up_leaves_the_earlier_report(void **state)
 	sink = output_sink(output);
 	signal(SIGXFSZ, SIG_IGN);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
-	small = (struct rlimit){ OUTPUT_BUFFER_BYTES + 10, old.rlim_max };
+	small = (struct rlimit){OUTPUT_BUFFER_BYTES + 10, old.rlim_max};
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
 	assert_int_equal(sink->write(sink->context, much, sizeof(much)), -EFBIG);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
@@ -233,7 +233,7 @@ static void devices_and_fifos_are_written_to_as_they_are(void **state)
 
 static void standard_output_has_three_names(void **state)
 {
-	static const char *const names[] = { NULL, "-", "/dev/stdout" };
+	static const char *const names[] = {NULL, "-", "/dev/stdout"};
 	char message[OUTPUT_MESSAGE_BYTES];
 	int kept = dup(STDOUT_FILENO);
 

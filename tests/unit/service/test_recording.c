@@ -41,10 +41,10 @@ static int remove_path(void **state)
 
 static struct wire_alloc alloc_record(uint64_t address)
 {
-	return (struct wire_alloc){ .header = { .kind = WIRE_ALLOC, .site = 3, .tid = 77 },
-				    .address = address,
-				    .stack = 0xabcdef,
-				    .size = 64 };
+	return (struct wire_alloc){.header = {.kind = WIRE_ALLOC, .site = 3, .tid = 77},
+				   .address = address,
+				   .stack = 0xabcdef,
+				   .size = 64};
 }
 
 static void write_alloc(struct recording_writer *writer, uint64_t address)
@@ -59,8 +59,8 @@ static void write_stack(struct recording_writer *writer, uint64_t id)
 	struct {
 		struct wire_stack stack;
 		struct wire_frame frames[3];
-	} record = { .stack = { .header = { .kind = WIRE_STACK }, .id = id, .n_frames = 3 },
-		     .frames = { { 1, 2 }, { 3, 4 }, { 5, 6 } } };
+	} record = {.stack = {.header = {.kind = WIRE_STACK}, .id = id, .n_frames = 3},
+		    .frames = {{1, 2}, {3, 4}, {5, 6}}};
 
 	assert_int_equal(recording_write_record(writer, &record.stack.header, sizeof(record)), 0);
 }
@@ -109,7 +109,8 @@ static void assert_memory(struct memory *memory, uint64_t address, const char *e
 	assert_memory_equal(buffer, expected, strlen(expected));
 }
 
-static void assert_record(struct recording_reader *reader, uint8_t kind, struct recording_item *item)
+static void assert_record(struct recording_reader *reader, uint8_t kind,
+			  struct recording_item *item)
 {
 	assert_int_equal(recording_next(reader, item, NULL), 1);
 	assert_non_null(item->record);
@@ -273,7 +274,7 @@ static int read_all(const void *bytes, size_t size, size_t *ret_items)
 {
 	struct recording_reader *reader;
 	struct recording_item item;
-	struct fault fault = { 0 };
+	struct fault fault = {0};
 	int r = recording_reader_new_from_bytes(bytes, size, &reader, &fault);
 
 	*ret_items = 0;
@@ -341,9 +342,9 @@ static void what_follows_the_trailer_is_noticed(void **state)
 /* A recording of one chunk with right sums and these items. */
 static size_t forge(uint8_t *to, const void *items, size_t size)
 {
-	struct recording_header header = { .version = RECORDING_VERSION,
-					   .wire_version = WIRE_VERSION };
-	struct recording_chunk chunk = { .kind = RECORDING_CHUNK_ITEMS, .size = (uint32_t)size };
+	struct recording_header header = {.version = RECORDING_VERSION,
+					  .wire_version = WIRE_VERSION};
+	struct recording_chunk chunk = {.kind = RECORDING_CHUNK_ITEMS, .size = (uint32_t)size};
 
 	memcpy(header.magic, RECORDING_MAGIC, sizeof(header.magic));
 	header.crc = recording_header_crc(&header);
@@ -366,16 +367,16 @@ static void forged_items_with_right_sums_are_refused(void **state)
 		uint32_t kind, size;
 		uint64_t first;
 	} cases[] = {
-		{ RECORDING_ITEM_READ, 7, 0 }, /* no room for the address */
-		{ RECORDING_ITEM_READ, 32, UINT64_MAX - 3 }, /* wraps */
-		{ RECORDING_ITEM_READ, 0xffffffff, 0 },
-		{ RECORDING_ITEM_READ, 33, 0 },
-		{ RECORDING_ITEM_MARK, 31, 0 },
-		{ RECORDING_ITEM_FACT, 0, 0 },
-		{ RECORDING_ITEM_FACT, 1, 0 }, /* a key, no value */
-		{ RECORDING_ITEM_FACT, 8, 0 }, /* NULs that are too many */
-		{ RECORDING_ITEM_REFUSAL, 3, 0x414141 }, /* no NUL */
-		{ RECORDING_ITEM_LOSS, 8, 0 },
+		{RECORDING_ITEM_READ, 7, 0},		   /* no room for the address */
+		{RECORDING_ITEM_READ, 32, UINT64_MAX - 3}, /* wraps */
+		{RECORDING_ITEM_READ, 0xffffffff, 0},
+		{RECORDING_ITEM_READ, 33, 0},
+		{RECORDING_ITEM_MARK, 31, 0},
+		{RECORDING_ITEM_FACT, 0, 0},
+		{RECORDING_ITEM_FACT, 1, 0},	       /* a key, no value */
+		{RECORDING_ITEM_FACT, 8, 0},	       /* NULs that are too many */
+		{RECORDING_ITEM_REFUSAL, 3, 0x414141}, /* no NUL */
+		{RECORDING_ITEM_LOSS, 8, 0},
 	};
 
 	(void)state;
@@ -409,9 +410,11 @@ static void records_that_fit_no_kind_are_counted_and_not_handed_over(void **stat
 		uint8_t kind;
 		uint32_t size, n_frames;
 	} cases[] = {
-		{ 0, 32, 0 },	      { 200, 32, 0 },	      { WIRE_ALLOC, 24, 0 },
-		{ WIRE_MMAP, 32, 0 }, { WIRE_FREE, 8, 0 },    { WIRE_ALLOC, 4, 0 },
-		{ WIRE_STACK, 32, 1 }, { WIRE_STACK, 32, 0xffffffff }, { WIRE_STACK, 16, 0 },
+		{0, 32, 0},	     {200, 32, 0},
+		{WIRE_ALLOC, 24, 0}, {WIRE_MMAP, 32, 0},
+		{WIRE_FREE, 8, 0},   {WIRE_ALLOC, 4, 0},
+		{WIRE_STACK, 32, 1}, {WIRE_STACK, 32, 0xffffffff},
+		{WIRE_STACK, 16, 0},
 	};
 	struct {
 		struct recording_item_header header;
@@ -457,8 +460,8 @@ static void other_files_are_no_recordings(void **state)
 
 static void a_recording_of_another_version_is_refused_as_such(void **state)
 {
-	struct recording_header header = { .version = RECORDING_VERSION + 1,
-					   .wire_version = WIRE_VERSION };
+	struct recording_header header = {.version = RECORDING_VERSION + 1,
+					  .wire_version = WIRE_VERSION};
 	struct recording_reader *reader;
 	struct fault fault;
 
@@ -472,7 +475,7 @@ static void a_recording_of_another_version_is_refused_as_such(void **state)
 
 static void a_full_disk_is_told_and_stays_told(void **state)
 {
-	struct rlimit old, small = { 8192, RLIM_INFINITY };
+	struct rlimit old, small = {8192, RLIM_INFINITY};
 	struct recording_writer *writer;
 
 	(void)state;
