@@ -5,11 +5,12 @@
  * and hands nothing out.  The room's sources are included, with their calls of
  * the system replaced.
  */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
 
 #include <errno.h>
 #include <stdbool.h>
