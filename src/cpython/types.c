@@ -43,8 +43,8 @@ static const struct {
 	{ "_io.StringIO", OBJECT_STRING_IO },
 };
 
-static int type_cache_new_in(struct memory *memory, const struct layout *layout,
-			     uint32_t debug_bytes, size_t max_types, struct type_cache **ret)
+int type_cache_new_in(struct memory *memory, const struct layout *layout, uint32_t debug_bytes,
+		      size_t max_types, struct type_cache **ret)
 {
 	CLEANUP(type_cache_free) struct type_cache *cache = calloc(1, sizeof(*cache));
 	int error;

@@ -67,6 +67,10 @@ struct type_cache {
 	uint32_t debug_bytes; /* that debug hooks put before what they give out */
 };
 
+/* Without an interpreter; memory and layout stay the caller's and must outlive the cache. */
+int type_cache_new_in(struct memory *memory, const struct layout *layout, uint32_t debug_bytes,
+		      size_t max_types, struct type_cache **ret);
+
 /* Begins a look: what is known of each type is compared with the target once more. */
 void type_cache_begin_look(struct type_cache *cache);
 
