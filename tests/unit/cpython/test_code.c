@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "cpython/code.h"
+#include "failing_memory.h"
 #include "interpreters.h"
 
 #define MAX_CODES 1000
@@ -281,6 +282,63 @@ static void a_full_cache_says_so_and_keeps_what_it_has(void **state)
 	interpreters_done(&found);
 }
 
+static void assert_is_torture(const struct code_location *location)
+{
+	assert_string_equal(location->function, "torture");
+	assert_string_equal(location->file, "made up");
+	assert_int_equal(location->first_line, 1);
+}
+
+/* One look with the N-th read failing; whatever comes of it, the next look succeeds. */
+static bool resolve_with_failure(const struct target *target, uint64_t code, unsigned long n)
+{
+	struct failing_memory failing = { .inner = target->memory, .fail_at = n };
+	struct code_location location = { .line = 4711 };
+	struct fault fault = { 0 };
+	struct memory *memory;
+	struct code_cache *cache;
+	uint64_t position = position_of_start(target->layout, code);
+
+	assert_int_equal(failing_memory_new(&failing, &memory), 0);
+	assert_int_equal(code_cache_new_in(memory, target->layout, 0, MAX_CODES, &cache), 0);
+	if (code_cache_resolve(cache, code, position, &location, &fault) == 0) {
+		assert_is_torture(&location);
+	} else {
+		assert_true(failing_visited(&failing));
+		assert_int_equal(fault.reason, REASON_CODE_UNREADABLE);
+		assert_int_equal(location.line, 4711);
+		assert_int_equal(code_cache_resolve(cache, code, position, &location, NULL), 0);
+		assert_is_torture(&location);
+	}
+	code_cache_free(cache);
+	memory_free(memory);
+	return failing_visited(&failing);
+}
+
+static void any_read_may_fail_and_the_next_look_succeeds(void **state)
+{
+	struct interpreters found;
+
+	(void)state;
+	interpreters_find(&found);
+	if (!found.n)
+		skip();
+	for (size_t i = 0; i < found.n; i++) {
+		struct target target;
+		unsigned long n = 1;
+		uint64_t code;
+
+		target_start(&target, found.commands[i], false);
+		check_frames(&target);
+		code = strtoull(child_ask(&target.child, "hold torture"), NULL, 10);
+		while (resolve_with_failure(&target, code, n))
+			n++;
+		assert_true(n > 8); /* object, type, its name, names and table, and their types */
+		target_stop(&target);
+	}
+	interpreters_done(&found);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -288,6 +346,7 @@ int main(void)
 		cmocka_unit_test(a_dead_code_object_and_its_heir_are_told_apart),
 		cmocka_unit_test(what_is_no_code_object_is_a_fault),
 		cmocka_unit_test(a_position_outside_of_the_code_is_a_fault),
+		cmocka_unit_test(any_read_may_fail_and_the_next_look_succeeds),
 		cmocka_unit_test(a_full_cache_says_so_and_keeps_what_it_has),
 	};
 

@@ -9,6 +9,8 @@
 #include <cmocka.h>
 
 #include "cpython/objects.h"
+#include "cpython/types.h"
+#include "failing_memory.h"
 #include "interpreters.h"
 #include "live.h"
 
@@ -384,6 +386,66 @@ static void what_is_no_object_is_an_error_of_its_own(void **state)
 	interpreters_done(&found);
 }
 
+#define TORTURED 60
+
+/* Looks with the N-th read failing: each object is an error, or what it is without. */
+static bool look_with_failure(const struct target *target, const struct object_look *truths,
+			      unsigned long n)
+{
+	struct failing_memory failing = { .inner = target->live.memory, .fail_at = n };
+	struct object_look looks[TORTURED] = { 0 };
+	struct memory *memory;
+	struct type_cache *types;
+	size_t failed = 0;
+
+	for (size_t i = 0; i < TORTURED; i++)
+		looks[i].object = truths[i].object;
+	assert_int_equal(failing_memory_new(&failing, &memory), 0);
+	assert_int_equal(type_cache_new_in(memory, interpreter_layout(target->interpreter), 0,
+					   MAX_TYPES, &types),
+			 0);
+	objects_look(types, looks, TORTURED);
+	for (size_t i = 0; i < TORTURED; i++) {
+		if (looks[i].error) {
+			assert_int_equal(looks[i].n_buffers, 0);
+			failed++;
+			continue;
+		}
+		assert_int_equal(looks[i].type, truths[i].type);
+		assert_int_equal(looks[i].n_buffers, truths[i].n_buffers);
+		assert_memory_equal(looks[i].buffers, truths[i].buffers,
+				    truths[i].n_buffers * sizeof(truths[i].buffers[0]));
+	}
+	assert_true(failed < TORTURED);
+	type_cache_free(types);
+	memory_free(memory);
+	return failing_visited(&failing);
+}
+
+static void check_torture(const char *name, const char *command)
+{
+	struct target target;
+	struct object_look truths[TORTURED] = { 0 };
+	unsigned long n = 0;
+
+	target_start(&target, command);
+	for (child_ask(&target.child, "buffers"); target.child.line[0]; child_hear(&target.child))
+		if (n < TORTURED)
+			truths[n++].object = strtoull(target.child.line, NULL, 10);
+	objects_look(target.types, truths, TORTURED);
+	for (n = 1; look_with_failure(&target, truths, n);)
+		n++;
+	print_message("%s: %lu reads\n", name, n - 1);
+	assert_true(n > TORTURED);
+	target_stop(&target);
+}
+
+static void any_read_may_fail_without_a_wrong_buffer(void **state)
+{
+	(void)state;
+	for_each_interpreter(check_torture);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -393,6 +455,7 @@ int main(void)
 		cmocka_unit_test(the_debug_hooks_do_not_change_types),
 		cmocka_unit_test(objects_on_free_lists_are_parked),
 		cmocka_unit_test(types_are_called_what_they_call_themselves),
+		cmocka_unit_test(any_read_may_fail_without_a_wrong_buffer),
 		cmocka_unit_test(what_is_no_object_is_an_error_of_its_own),
 	};
 
