@@ -40,7 +40,7 @@ struct hit {
 /* False: this hit is none of ours. Hits are counted by kind once they are known to be. */
 static __always_inline bool hit_begin(struct pt_regs *ctx, struct hit *ret)
 {
-	struct counters *here;
+	struct here *here;
 	__u64 pid_tgid;
 
 	if (!active)
@@ -52,9 +52,10 @@ static __always_inline bool hit_begin(struct pt_regs *ctx, struct hit *ret)
 	ret->cookie = bpf_get_attach_cookie(ctx);
 	if (!condition_holds(cookie_condition(ret->cookie), ctx->flags))
 		return false;
-	here = counters_here();
-	if (here)
-		__sync_fetch_and_add(&here->hits[ret->cookie & 15], 1);
+	here = cpu_here();
+	if (!here)
+		return false;
+	__sync_fetch_and_add(&here->counters.hits[ret->cookie & 15], 1);
 	return true;
 }
 
@@ -68,11 +69,12 @@ static __always_inline void header_fill(struct wire_header *header, const struct
 }
 
 /* Sends a stack's frames unless it is known that they were sent. */
-static __always_inline void stack_send(struct stack_scratch *scratch, __u64 id, __u32 tid)
+static __always_inline void stack_send(struct here *here, struct stack_scratch *scratch, __u64 id,
+				       __u32 tid)
 {
 	__u32 n_frames = scratch->record.n_frames;
 
-	if (id < WIRE_STACK_FIRST || stack_was_sent(id))
+	if (id < WIRE_STACK_FIRST || stack_was_sent(here, id))
 		return;
 	scratch->record.header.kind = WIRE_STACK;
 	scratch->record.header.flags = 0;
@@ -91,19 +93,27 @@ static __always_inline void stack_send(struct stack_scratch *scratch, __u64 id, 
 	stack_mark_sent(id);
 }
 
-/* The id of this thread's Python stack, whose frames precede any use of it in the ring. */
-static __always_inline __u64 stack_take(__u32 tid, bool with_gil)
+/*
+ * The id of this thread's Python stack, whose frames precede any use of it in
+ * the ring.  A global function: the verifier looks at it once a program,
+ * not once for each way to get here.
+ */
+__noinline __u64 stack_take(__u32 tid, __u32 with_gil)
 {
-	struct stack_scratch *scratch = scratch_claim();
+	struct here *here = cpu_here();
+	struct stack_scratch *scratch;
 	__u64 id;
 
+	if (!here)
+		return WIRE_STACK_UNREADABLE;
+	scratch = scratch_claim(here);
 	if (!scratch) {
 		count_loss(WIRE_LOSS_REENTERED);
 		return WIRE_STACK_UNREADABLE;
 	}
 	id = stack_walk(scratch, with_gil, stack_seed);
-	stack_send(scratch, id, tid);
-	scratch_release(scratch);
+	stack_send(here, scratch, id, tid);
+	scratch_release(here, scratch);
 	return id;
 }
 

@@ -8,7 +8,48 @@
 
 #include "pystack.bpf.h"
 
-#define RING_LOOK_EVERY 256 /* records between two looks at the ring's level; a power of two */
+/*
+ * Memory of each CPU, in one piece: after a trap every page that is touched
+ * costs a TLB miss, which is more than most of what is done here.
+ *
+ * Scratch memory of the walk comes several times: a thread that is preempted
+ * in the middle of its walk keeps its own until it runs again.
+ */
+#define SCRATCH_SLOTS 4 /* the arithmetic of scratch_claim() depends on it */
+#define RECENT_STACKS 32 /* a power of two */
+
+struct here {
+	struct counters counters;
+	__u64 recent[RECENT_STACKS]; /* ids that were sent, by their low bits */
+	__u64 busy; /* a bit for each slot in use */
+	struct stack_scratch scratch[SCRATCH_SLOTS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct here);
+} per_cpu SEC(".maps");
+
+static __always_inline struct here *cpu_here(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&per_cpu, &zero);
+}
+
+/* Atomic: another thread's hit may preempt this one on the same CPU. */
+static __always_inline void count_loss(enum wire_loss loss)
+{
+	struct here *here = cpu_here();
+
+	if (here)
+		__sync_fetch_and_add(&here->counters.losses[loss & 15], 1);
+}
+
+/* The ring's level around which the consumer is woken. */
+#define WAKEUP_SPAN_BYTES 8192
 
 /* Its size is set when it is loaded. */
 struct {
@@ -17,17 +58,16 @@ struct {
 } ring SEC(".maps");
 
 /*
- * Waking the consumer costs more than a record does, so the consumer looks by
- * itself now and then, and is woken only when the ring fills faster than that.
+ * Waking the consumer costs more than a record does, so it looks by itself now
+ * and then, and is woken only when the ring's level passes a mark.  Above the
+ * mark it is awake: it goes on until the ring is empty.
  */
 static __always_inline __u64 wakeup_flags(void)
 {
-	struct counters *here = counters_here();
+	__u64 level = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA);
 
-	if (here && !(++here->records & (RING_LOOK_EVERY - 1)) &&
-	    bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= settings.wakeup_bytes)
-		return BPF_RB_FORCE_WAKEUP;
-	return BPF_RB_NO_WAKEUP;
+	return level - settings.wakeup_bytes < WAKEUP_SPAN_BYTES ? BPF_RB_FORCE_WAKEUP
+								  : BPF_RB_NO_WAKEUP;
 }
 
 #define record_reserve(size)                                                                      \
@@ -72,16 +112,21 @@ static __always_inline struct sent_bucket *sent_bucket(__u64 id)
 	return bpf_map_lookup_elem(&sent, &index);
 }
 
-static __always_inline bool stack_was_sent(__u64 id)
+static __always_inline bool stack_was_sent(struct here *here, __u64 id)
 {
-	const struct sent_bucket *bucket = sent_bucket(id);
+	const struct sent_bucket *bucket;
 
+	if (here->recent[id & (RECENT_STACKS - 1)] == id)
+		return true;
+	bucket = sent_bucket(id);
 	if (!bucket)
 		return false;
 #pragma unroll
 	for (int i = 0; i < SENT_WAYS; i++) {
-		if (bucket->ids[i] == id)
+		if (bucket->ids[i] == id) {
+			here->recent[id & (RECENT_STACKS - 1)] = id;
 			return true;
+		}
 	}
 	return false;
 }
@@ -104,36 +149,29 @@ static __always_inline void stack_mark_sent(__u64 id)
 }
 
 /*
- * Scratch memory of the walk, several for each CPU: a thread that is preempted
- * in the middle of its walk keeps its own until it runs again.
+ * Takes a slot; which, is in its lowest free bit.  Computed, not searched for:
+ * the verifier would follow a walk through each slot found.
  */
-#define SCRATCH_SLOTS 6
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, SCRATCH_SLOTS);
-	__type(key, __u32);
-	__type(value, struct stack_scratch);
-} scratches SEC(".maps");
-
-static __always_inline struct stack_scratch *scratch_claim(void)
+static __always_inline struct stack_scratch *scratch_claim(struct here *here)
 {
-#pragma unroll
-	for (int i = 0; i < SCRATCH_SLOTS; i++) {
-		__u32 index = i;
-		struct stack_scratch *scratch = bpf_map_lookup_elem(&scratches, &index);
+	__u64 busy = IN_MEMORY(here->busy);
+	__u64 bit = ~busy & (busy + 1);
+	struct stack_scratch *scratch;
+	__u64 slot;
 
-		if (!scratch)
-			return 0;
-		if (!__sync_lock_test_and_set(&scratch->busy, 1))
-			return scratch;
-	}
-	return 0;
+	/* Somebody who got in between may have left again, or still be in this one. */
+	if (bit >= 1 << SCRATCH_SLOTS || __sync_fetch_and_or(&here->busy, bit) & bit)
+		return 0;
+	slot = (bit >> 1) - (bit >> 3); /* 1, 2, 4, 8: 0, 1, 2, 3 */
+	opaque(slot);
+	scratch = &here->scratch[slot & (SCRATCH_SLOTS - 1)];
+	scratch->slot_bit = bit;
+	return scratch;
 }
 
-static __always_inline void scratch_release(struct stack_scratch *scratch)
+static __always_inline void scratch_release(struct here *here, struct stack_scratch *scratch)
 {
-	*(volatile __u32 *)&scratch->busy = 0;
+	__sync_fetch_and_and(&here->busy, ~scratch->slot_bit);
 }
 
 #endif

@@ -26,13 +26,6 @@
 
 #define THREADS_MAX 4096
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct counters);
-} counters SEC(".maps");
-
 /* Thread states by thread pointer, for threads that do not hold the GIL. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -41,21 +34,7 @@ struct {
 	__type(value, __u64);
 } threads SEC(".maps");
 
-static __always_inline struct counters *counters_here(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&counters, &zero);
-}
-
-/* Atomic: another thread's hit may preempt this one on the same CPU. */
-static __always_inline void count_loss(enum wire_loss loss)
-{
-	struct counters *here = counters_here();
-
-	if (here)
-		__sync_fetch_and_add(&here->losses[loss & 15], 1);
-}
+static __always_inline void count_loss(enum wire_loss loss); /* emit.bpf.h */
 
 static __always_inline int read_user(void *ret, __u32 size, __u64 address)
 {

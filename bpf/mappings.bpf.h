@@ -30,11 +30,11 @@ static __always_inline bool syscall_failed(__u64 result)
 
 static __always_inline struct wire_mapping *mapping_reserve(__u64 stack, __u32 tid, __u8 kind)
 {
-	struct counters *here = counters_here();
+	struct here *here = cpu_here();
 	struct wire_mapping *record;
 
 	if (here)
-		__sync_fetch_and_add(&here->mappings, 1);
+		__sync_fetch_and_add(&here->counters.mappings, 1);
 	record = record_reserve(sizeof(*record));
 	if (!record)
 		return 0;

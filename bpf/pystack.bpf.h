@@ -38,15 +38,19 @@ SETTINGS_STORAGE struct settings settings;
 
 struct stack_window {
 	__u64 start; /* address of the first byte */
-	__u64 last; /* offset of the last frame's fields; smaller ones may be others' */
-	__u64 reload; /* the next frame outside begins a new window */
+	__u64 n; /* offsets below are frames of the window; 0: it is empty, and only begins there */
 };
 
-/* What does not fit BPF's 512 bytes of stack. */
+/*
+ * What does not fit BPF's 512 bytes of stack; in the order of use, because
+ * after a trap each page costs a TLB miss.
+ */
 struct stack_scratch {
-	__u32 busy;
-	__u32 n_frames;
+	__u64 slot_bit;
+	__u64 n_frames;
 	struct stack_window window;
+	/* The window; behind it, room for one frame that was read singly. */
+	__u8 bytes[WINDOW_BYTES + SETTINGS_FRAME_BYTES_MAX];
 	struct { /* a struct wire_stack as it is sent */
 		struct wire_header header;
 		__u64 id;
@@ -54,8 +58,6 @@ struct stack_scratch {
 		__u32 flags;
 		struct wire_frame frames[WIRE_MAX_FRAMES];
 	} record;
-	/* The window; behind it, room for one frame that was read singly. */
-	__u8 bytes[WINDOW_BYTES + SETTINGS_FRAME_BYTES_MAX];
 };
 
 /*
@@ -65,24 +67,17 @@ struct stack_scratch {
  */
 #define IN_MEMORY(lvalue) (*(volatile __typeof__(lvalue) *)&(lvalue))
 
+/* Reads the frame whose fields are at this address, and what lies before it in its page. */
 static __always_inline int window_load(struct stack_scratch *scratch, __u64 at)
 {
-	__u64 page = at & ~(WINDOW_PAGE_BYTES - 1);
-	__u64 end = at + settings.frame_bytes;
-	__u64 start = end - WINDOW_BYTES;
-	__u64 size;
+	__u64 before = at & (WINDOW_PAGE_BYTES - 1);
 
-	if (start < page || start > end)
-		start = page;
-	size = end - start;
-	opaque(size);
-	if (size > WINDOW_BYTES)
+	if (before > WINDOW_BYTES - settings.frame_bytes)
+		before = WINDOW_BYTES - settings.frame_bytes;
+	if (read_user(scratch->bytes, before + settings.frame_bytes, at - before))
 		return -1;
-	if (read_user(scratch->bytes, size, start))
-		return -1;
-	IN_MEMORY(scratch->window.start) = start;
-	IN_MEMORY(scratch->window.last) = at - start;
-	IN_MEMORY(scratch->window.reload) = 0;
+	IN_MEMORY(scratch->window.start) = at - before;
+	IN_MEMORY(scratch->window.n) = before + 1;
 	return 0;
 }
 
@@ -97,21 +92,22 @@ static __always_inline long frame_fetch(struct stack_scratch *scratch, __u64 at)
 	if (settings.owner_at != SETTINGS_ABSENT) {
 		start = IN_MEMORY(scratch->window.start);
 		offset = at - start;
-		if (offset > IN_MEMORY(scratch->window.last) &&
-		    (IN_MEMORY(scratch->window.reload) || start - at < WINDOW_NEAR_BYTES) &&
+		if (offset >= IN_MEMORY(scratch->window.n) && start - at < WINDOW_NEAR_BYTES &&
 		    !window_load(scratch, at))
-			offset = IN_MEMORY(scratch->window.last);
-		if (offset <= IN_MEMORY(scratch->window.last)) {
+			offset = IN_MEMORY(scratch->window.n) - 1;
+		if (offset < IN_MEMORY(scratch->window.n)) {
 			opaque(offset);
 			return offset & (WINDOW_BYTES - 1);
 		}
 	}
 	if (read_user(scratch->bytes + WINDOW_BYTES, settings.frame_bytes, at))
 		return -1;
-	/* Back from a heap frame to a data stack that has no window yet. */
-	if (settings.owner_at != SETTINGS_ABSENT)
-		IN_MEMORY(scratch->window.reload) =
-			!scratch->bytes[WINDOW_BYTES + settings.owner_at];
+	/* Back from a heap frame to another place of the data stack: a window is to end here. */
+	if (settings.owner_at != SETTINGS_ABSENT &&
+	    !scratch->bytes[WINDOW_BYTES + settings.owner_at]) {
+		IN_MEMORY(scratch->window.start) = at;
+		IN_MEMORY(scratch->window.n) = 0;
+	}
 	return WINDOW_BYTES;
 }
 
@@ -144,12 +140,12 @@ static __always_inline __u64 frames_walk(struct stack_scratch *scratch, __u64 fr
 {
 	__u64 hash = seed;
 	__u32 flags = 0;
-	__u32 n_frames;
+	__u64 n_frames;
 	int step;
 
-	scratch->window.start = 0;
-	scratch->window.last = 0;
-	scratch->window.reload = 1;
+	/* Empty, and near to the first frame. */
+	scratch->window.start = frame + settings.frame_from;
+	scratch->window.n = 0;
 	scratch->n_frames = 0;
 	for (step = 0; step < WALK_STEPS_MAX && frame; step++) {
 		long offset = frame_fetch(scratch, frame + settings.frame_from);

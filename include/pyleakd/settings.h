@@ -49,7 +49,6 @@ struct counters {
 	__u64 hits[16]; /* by enum wire_site_kind; the cookie has four bits for it */
 	__u64 losses[16]; /* by enum wire_loss */
 	__u64 mappings;
-	__u64 records; /* attempts, to look at the ring's level now and then */
 };
 
 #ifndef __bpf__

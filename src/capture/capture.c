@@ -288,29 +288,59 @@ size_t capture_attached_sites(const struct capture *capture)
 
 int capture_counters(const struct capture *capture, struct capture_counters *ret)
 {
-	int n_cpus = libbpf_num_possible_cpus();
-	_cleanup_free_ struct counters *each = NULL;
 	struct capture_counters sum = { .malformed = capture->malformed };
+	_cleanup_free_ uint8_t *values = NULL;
+	int n_cpus = libbpf_num_possible_cpus();
 	uint32_t zero = 0;
+	size_t stride;
 
 	if (!capture->skeleton)
 		return -EBADF;
 	if (n_cpus < 0)
 		return n_cpus;
-	each = calloc((size_t)n_cpus, sizeof(*each));
-	if (!each)
+	stride = (bpf_map__value_size(capture->skeleton->maps.per_cpu) + 7u) & ~7u;
+	values = calloc((size_t)n_cpus, stride);
+	if (!values)
 		return -ENOMEM;
-	if (bpf_map_lookup_elem(bpf_map__fd(capture->skeleton->maps.counters), &zero, each))
+	if (bpf_map_lookup_elem(bpf_map__fd(capture->skeleton->maps.per_cpu), &zero, values))
 		return -errno;
 	for (int cpu = 0; cpu < n_cpus; cpu++) {
+		struct counters each; /* they begin what is kept for each CPU */
+
+		memcpy(&each, values + (size_t)cpu * stride, sizeof(each));
 		for (int i = 0; i < SITE_KINDS; i++)
-			sum.hits[i] += each[cpu].hits[i];
+			sum.hits[i] += each.hits[i];
 		for (int i = 0; i < WIRE_LOSS_MAX; i++)
-			sum.losses[i] += each[cpu].losses[i];
-		sum.mappings += each[cpu].mappings;
+			sum.losses[i] += each.losses[i];
+		sum.mappings += each.mappings;
 	}
 	*ret = sum;
 	return 0;
+}
+
+int capture_programs(const struct capture *capture, struct capture_program *ret, size_t max)
+{
+	struct bpf_program *program;
+	size_t n = 0;
+
+	if (!capture->skeleton)
+		return -EBADF;
+	bpf_object__for_each_program (program, capture->skeleton->obj) {
+		struct bpf_prog_info info = { 0 };
+		uint32_t size = sizeof(info);
+		int fd = bpf_program__fd(program);
+
+		if (fd < 0 || n == max)
+			continue;
+		if (bpf_prog_get_info_by_fd(fd, &info, &size))
+			return -errno;
+		ret[n++] = (struct capture_program){
+			.name = bpf_program__name(program),
+			.runs = info.run_cnt,
+			.run_ns = info.run_time_ns,
+		};
+	}
+	return (int)n;
 }
 
 /*
@@ -335,4 +365,13 @@ int capture_add_thread(struct capture *capture, uint64_t pthread_address, uint64
 				&tstate, BPF_ANY))
 		return -errno;
 	return 0;
+}
+
+int capture_release_children(struct capture *capture)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < capture->n_files && r == 0; i++)
+		r = links_release_others(capture, &capture->files[i]);
+	return r;
 }

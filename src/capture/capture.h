@@ -99,6 +99,12 @@ void capture_free(struct capture *capture); /* detaches */
  */
 uint64_t capture_cost_bytes(const struct capture *capture);
 
+/*
+ * Takes the breakpoints out of children that the target has forked and that
+ * are no targets themselves: they inherit them, and run trapped and unseen.
+ */
+int capture_release_children(struct capture *capture);
+
 /* Sites that were refused or dropped, by reason. Valid until the capture is freed. */
 size_t capture_refusals(const struct capture *capture, const struct capture_refusal **ret);
 size_t capture_attached_sites(const struct capture *capture);
@@ -127,6 +133,19 @@ struct capture_counters {
 	uint64_t malformed;
 };
 int capture_counters(const struct capture *capture, struct capture_counters *ret);
+
+/*
+ * What the kernel counts of each program while statistics are on
+ * (bpf_enable_stats), for calibration. Returns how many there are, at most
+ * max; names are static.
+ */
+struct capture_program {
+	const char *name;
+	uint64_t runs;
+	uint64_t run_ns;
+};
+#define CAPTURE_PROGRAMS_MAX 24
+int capture_programs(const struct capture *capture, struct capture_program *ret, size_t max);
 
 /* A code object's address was re-used: stacks that are seen again are sent again. */
 int capture_forget_stacks(struct capture *capture);

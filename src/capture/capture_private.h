@@ -104,6 +104,7 @@ uint64_t sites_cost_bytes(const struct probed_file *file);
 int links_attach_file(struct capture *capture, struct probed_file *file,
 		      struct fault *reterr_fault);
 void links_detach_file(struct probed_file *file);
+int links_release_others(const struct capture *capture, struct probed_file *file);
 int links_attach_host(struct capture *capture, struct fault *reterr_fault);
 void links_detach_host(struct capture *capture);
 struct bpf_program *capture_program(const struct capture *capture, enum site_program program);

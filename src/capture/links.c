@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /* Links: of a file's sites, one for each program; and those of the host's tracepoints. */
 #include <errno.h>
+#include <unistd.h>
 
 #include "capture/capture_private.h"
 
@@ -82,22 +83,23 @@ static int batch_init(struct batch *batch, const struct capture *capture,
 		batch->offsets[batch->n] = plan->offset;
 		batch->cookies[batch->n] = WIRE_COOKIE(plan->kind, plan->reg, plan->value,
 						       plan->condition, plan->displacement,
-						       site->index);
+						       site->index) |
+					  WIRE_COOKIE_RETURN_SLOT(plan->return_slot) |
+					  WIRE_COOKIE_SIZE_REGISTER(plan->size_register);
 		batch->n++;
 	}
 	return 0;
 }
 
 /* One link for the sites [from, from + n). */
-static int batch_attach(const struct batch *batch, const struct capture *capture,
-			const char *path, size_t from, size_t n, struct bpf_link **ret)
+static int batch_attach(const struct batch *batch, pid_t pid, const char *path, size_t from,
+			size_t n, struct bpf_link **ret)
 {
 	LIBBPF_OPTS(bpf_uprobe_multi_opts, options, .offsets = batch->offsets + from,
 		    .cookies = batch->cookies + from, .cnt = n, .retprobe = batch->uretprobe);
 	struct bpf_link *link;
 
-	link = bpf_program__attach_uprobe_multi(batch->program, capture->pid, path, NULL,
-						&options);
+	link = bpf_program__attach_uprobe_multi(batch->program, pid, path, NULL, &options);
 	if (!link)
 		return -errno;
 	*ret = link;
@@ -121,7 +123,7 @@ static int batch_bisect(const struct batch *batch, struct capture *capture, cons
 	struct bpf_link *link = NULL;
 	int r;
 
-	r = batch_attach(batch, capture, path, from, n, &link);
+	r = batch_attach(batch, capture->pid, path, from, n, &link);
 	if (r == 0) {
 		bpf_link__destroy(link);
 		return 0;
@@ -151,7 +153,7 @@ static int attach_program(struct capture *capture, struct probed_file *file,
 	r = batch_init(&batch, capture, file, program);
 	if (r < 0 || batch.n == 0)
 		return r;
-	r = batch_attach(&batch, capture, file->path, 0, batch.n, &file->links[program]);
+	r = batch_attach(&batch, capture->pid, file->path, 0, batch.n, &file->links[program]);
 	if (!is_refusal(r))
 		return r;
 	r = batch_bisect(&batch, capture, file->path, 0, batch.n, &refused);
@@ -161,7 +163,8 @@ static int attach_program(struct capture *capture, struct probed_file *file,
 	r = batch_init(&batch, capture, file, program);
 	if (r < 0 || batch.n == 0)
 		return r;
-	return batch_attach(&batch, capture, file->path, 0, batch.n, &file->links[program]);
+	return batch_attach(&batch, capture->pid, file->path, 0, batch.n,
+			    &file->links[program]);
 }
 
 int links_attach_file(struct capture *capture, struct probed_file *file,
@@ -195,6 +198,32 @@ void links_detach_file(struct probed_file *file)
 	}
 	bpf_link__destroy(file->links[PROGRAM_FREE]);
 	file->links[PROGRAM_FREE] = NULL;
+}
+
+/*
+ * A child forked by the target has the breakpoints in its copy of the text,
+ * and no link of its own.  When any link goes, the kernel takes its
+ * breakpoints out of every process that no remaining link wants them in
+ * (register_for_each_vma(), kernel/events/uprobes.c, 6.18): so a link that is
+ * meant for ourselves, who don't map the file, is put in and let go.
+ */
+int links_release_others(const struct capture *capture, struct probed_file *file)
+{
+	for (unsigned program = 0; program < SITE_PROGRAMS; program++) {
+		__attribute__((cleanup(batch_done))) struct batch batch = { 0 };
+		struct bpf_link *link = NULL;
+		int r;
+
+		if (!file->links[program])
+			continue;
+		r = batch_init(&batch, capture, file, program);
+		if (r == 0 && batch.n)
+			r = batch_attach(&batch, getpid(), file->path, 0, batch.n, &link);
+		if (r < 0)
+			return r;
+		bpf_link__destroy(link);
+	}
+	return 0;
 }
 
 static int attach_host(struct capture *capture, struct bpf_program *program)
