@@ -11,13 +11,19 @@
 #include "cpython/arenas_private.h"
 #include "cpython/instructions.h"
 
+#define READ_ATTEMPTS 4
 #define ARENAS_INITIAL 16 /* INITIAL_ARENA_OBJECTS; doubled when full (Objects/obmalloc.c) */
 
-/* Address of an interpreter's struct _obmalloc_state; 0: it has none. */
+/*
+ * Address of an interpreter's struct _obmalloc_state; 0: it has none.  In 3.12
+ * it lies in the interpreter itself, in all of its patch releases: the pointer
+ * of gh-113055 came with 3.13 (its backport, python/cpython pull request
+ * 118618, was closed unmerged).
+ */
 static int state_of(const struct interpreter *interpreter, uint64_t interp, uint64_t *ret,
 		    struct fault *reterr_fault)
 {
-	if (!interpreter->obmalloc_inline)
+	if (interpreter->layout.minor > 12)
 		return READ_FIELD(interpreter, interp, interp_obmalloc, ret, reterr_fault);
 	*ret = interp + interpreter->layout.interp_obmalloc;
 	return 0;
@@ -138,27 +144,13 @@ static int try_state(struct interpreter *interpreter, uint64_t interp, struct fa
 	return error;
 }
 
-/*
- * 3.12.0 and 3.12.1 hold the state itself; whether a later 3.12 has 3.13's
- * pointer in its place is asked of the target, not of the version.
- */
 static int locate_state(struct interpreter *interpreter, struct fault *reterr_fault)
 {
 	_cleanup_free_ uint64_t *interps = NULL;
 	size_t n;
 	int error = interpreters_read(interpreter, &interps, &n, reterr_fault);
 
-	if (error)
-		return error;
-	interpreter->obmalloc_inline = interpreter->layout.minor == 12;
-	error = try_state(interpreter, interps[n - 1], reterr_fault);
-	if (!error || !interpreter->obmalloc_inline)
-		return error;
-	interpreter->obmalloc_inline = false;
-	if (!try_state(interpreter, interps[n - 1], NULL))
-		return 0;
-	interpreter->obmalloc_inline = true;
-	return error;
+	return error ? error : try_state(interpreter, interps[n - 1], reterr_fault);
 }
 
 int arenas_locate(struct interpreter *interpreter, struct fault *reterr_fault)
@@ -183,20 +175,18 @@ static int arenas_of_process(const struct interpreter *interpreter,
 	_cleanup_free_ struct interpreter_arenas *arenas = calloc(1, sizeof(*arenas));
 	int error;
 
-	*ret = NULL;
-	*ret_n = 0;
-	if (!interpreter->arenas_variable)
-		return 0;
 	if (!arenas)
 		return -ENOMEM;
-	error = read_variables(interpreter, interpreter->arenas_variable,
-			       interpreter->maxarenas_variable, arenas, reterr_fault);
-	if (error || is_empty(arenas))
+	error = interpreter->arenas_variable
+			? read_variables(interpreter, interpreter->arenas_variable,
+					 interpreter->maxarenas_variable, arenas, reterr_fault)
+			: 0;
+	if (error)
 		return error;
-	if (!is_plausible(arenas))
+	if (!is_empty(arenas) && !is_plausible(arenas))
 		return contradiction(arenas->arenas, "arenas", reterr_fault);
-	*ret = TAKE_PTR(arenas);
-	*ret_n = 1;
+	*ret_n = !is_empty(arenas);
+	*ret = *ret_n ? TAKE_PTR(arenas) : NULL;
 	return 0;
 }
 
@@ -254,10 +244,22 @@ static int arenas_of_interpreters(const struct interpreter *interpreter,
 	return 0;
 }
 
-int interpreter_arenas(const struct interpreter *interpreter, struct interpreter_arenas **ret,
+static int read_arenas(const struct interpreter *interpreter, struct interpreter_arenas **ret,
 		       size_t *ret_n, struct fault *reterr_fault)
 {
 	if (interpreter->layout.interp_obmalloc == LAYOUT_ABSENT)
 		return arenas_of_process(interpreter, ret, ret_n, reterr_fault);
 	return arenas_of_interpreters(interpreter, ret, ret_n, reterr_fault);
+}
+
+int interpreter_arenas(const struct interpreter *interpreter, struct interpreter_arenas **ret,
+		       size_t *ret_n, struct fault *reterr_fault)
+{
+	struct fault fault = { 0 };
+	int error = -EPROTO;
+
+	/* The array moved, or an interpreter ended, between two of the reads. */
+	for (int i = 0; i < READ_ATTEMPTS && (error == -EPROTO || error == -EFAULT); i++)
+		error = read_arenas(interpreter, ret, ret_n, &fault);
+	return error ? fault_set(reterr_fault, error, fault.reason, fault.where, fault.field) : 0;
 }

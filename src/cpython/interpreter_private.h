@@ -19,7 +19,6 @@ struct interpreter {
 	struct layout layout; /* the row, overlaid by the target's debug offsets */
 	uint64_t runtime; /* address of _PyRuntime */
 	uint64_t arenas_variable, maxarenas_variable; /* up to 3.11; 0: not found */
-	bool obmalloc_inline; /* 3.12: the state is in the interpreter itself */
 	enum interpreter_allocator allocator;
 	bool has_jit;
 };

@@ -22,6 +22,7 @@
 #define GLIBC_DTV_ENTRY 16 /* dtv_t: {void *val; void *to_free}, sysdeps/generic/dl-dtv.h */
 #define MUSL_DTV_ENTRY 8 /* uintptr_t, src/internal/pthread_impl.h */
 #define TLS_MODULES_MAX 4096
+#define STATIC_AREA_MAX_BYTES (1u << 20) /* of one thread; usually a few KiB */
 #define REGISTERS 16
 
 enum access_kind { ACCESS_NONE, ACCESS_FS, ACCESS_FS_SLOT, ACCESS_CALL, ACCESS_DESCRIPTOR };
@@ -167,30 +168,48 @@ static int find_access(const struct image *image, struct access *ret)
 	return -ENOENT;
 }
 
-/* Start of a module's block in one thread; -ENODATA: it has none yet. */
+struct block {
+	uint64_t start;
+	bool allocated; /* not part of the thread's own static area */
+};
+
+/* A module's block in one thread; -ENODATA: it has none yet. */
 static int module_block(const struct interpreter *interpreter, uint64_t thread_pointer,
-			uint64_t module, uint32_t entry_bytes, uint64_t *ret)
+			uint64_t module, uint32_t entry_bytes, struct block *ret)
 {
-	uint64_t dtv, block;
+	uint64_t dtv, entry[2] = { 0 };
 	int error = memory_read_u64(interpreter->memory, thread_pointer + 8, &dtv, NULL);
 
 	if (!error)
-		error = memory_read_u64(interpreter->memory, dtv + module * entry_bytes, &block,
-					NULL);
+		error = memory_read(interpreter->memory, dtv + module * entry_bytes, entry,
+				    entry_bytes, NULL);
 	if (error)
 		return error;
-	if (!block || block == UINT64_MAX) /* TLS_DTV_UNALLOCATED */
+	if (!entry[0] || entry[0] == UINT64_MAX) /* TLS_DTV_UNALLOCATED */
 		return -ENODATA;
-	*ret = block;
+	ret->start = entry[0];
+	/* glibc keeps what is to be freed; static blocks lie right below the thread pointer. */
+	ret->allocated = entry[1] || thread_pointer - entry[0] > STATIC_AREA_MAX_BYTES;
 	return 0;
+}
+
+/* Null, or a thread state: of another interpreter's where several share a thread. */
+static bool could_be_current(const struct interpreter_thread *threads, size_t n, uint64_t content)
+{
+	if (!content)
+		return true;
+	for (size_t i = 0; i < n; i++)
+		if (threads[i].tstate == content)
+			return true;
+	return false;
 }
 
 /* How a variable of a module lies in the threads, as far as they have it. */
 struct placement {
 	size_t n; /* threads that have it */
-	size_t n_wrong; /* whose content is no thread state of theirs */
-	bool constant; /* the same distance from the thread pointer in all of them */
-	int64_t offset;
+	size_t n_wrong; /* whose content is no thread state */
+	bool constant; /* in the static area, and so as far from the thread pointer in all */
+	int64_t offset; /* from there */
 };
 
 static struct placement place(const struct interpreter *interpreter,
@@ -200,19 +219,21 @@ static struct placement place(const struct interpreter *interpreter,
 	struct placement placement = { .constant = true };
 
 	for (size_t i = 0; i < n; i++) {
-		uint64_t block, content;
+		struct block block;
+		uint64_t content;
 		int64_t distance;
 
 		if (module_block(interpreter, threads[i].pthread_address, module, entry_bytes,
 				 &block))
 			continue;
-		if (memory_read_u64(interpreter->memory, block + offset, &content, NULL) ||
-		    (content && content != threads[i].tstate)) {
+		if (memory_read_u64(interpreter->memory, block.start + offset, &content, NULL) ||
+		    !could_be_current(threads, n, content)) {
 			placement.n_wrong++;
 			continue;
 		}
-		distance = (int64_t)(block + offset - threads[i].pthread_address);
-		placement.constant &= !placement.n || distance == placement.offset;
+		distance = (int64_t)(block.start + offset - threads[i].pthread_address);
+		placement.constant &= !block.allocated &&
+				      (!placement.n || distance == placement.offset);
 		placement.offset = distance;
 		placement.n++;
 	}
@@ -236,7 +257,7 @@ static int resolve_module(const struct interpreter *interpreter, uint64_t module
 
 		if (!placement.n || placement.n_wrong > placement.n)
 			continue;
-		if (placement.constant && placement.offset < 0) {
+		if (placement.constant) {
 			ret->tstate_tls_offset = placement.offset;
 			return 0;
 		}
@@ -271,7 +292,7 @@ static int resolve_slot(const struct interpreter *interpreter, const struct acce
 	}
 }
 
-/* Every thread has at this offset its own state, or nothing. */
+/* A thread has at this offset a thread state, or nothing. */
 static int confirm_offset(const struct interpreter *interpreter, int64_t offset,
 			  struct fault *reterr_fault)
 {
@@ -285,7 +306,7 @@ static int confirm_offset(const struct interpreter *interpreter, int64_t offset,
 		if (!memory_read_u64(interpreter->memory,
 				     threads[i].pthread_address + (uint64_t)offset, &content,
 				     NULL) &&
-		    (!content || content == threads[i].tstate))
+		    could_be_current(threads, n, content))
 			n_right++;
 	}
 	if (!error && n && !n_right)
