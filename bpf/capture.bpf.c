@@ -133,6 +133,19 @@ static __always_inline __u64 pool_block_size(__u64 block)
 	return ((__u64)class + 1) * 16;
 }
 
+/*
+ * A fresh pool's header may not have its class yet; the register that will be
+ * stored there has.
+ */
+static __always_inline __u64 fresh_block_size(struct pt_regs *ctx, __u64 cookie)
+{
+	__u32 holder = cookie_size_register(cookie);
+
+	if (!holder)
+		return 0;
+	return ((__u64)(__u32)register_read(ctx, holder - 1) + 1) * 16;
+}
+
 static __always_inline int emit_alloc(const struct hit *hit, __u8 kind, __u8 flags, __u64 address,
 				      __u64 size, __u64 stack)
 {
@@ -157,6 +170,7 @@ int on_alloc(struct pt_regs *ctx)
 {
 	struct hit hit;
 	__u64 block;
+	bool fresh;
 
 	if (!hit_begin(ctx, &hit))
 		return 0;
@@ -164,9 +178,10 @@ int on_alloc(struct pt_regs *ctx)
 		count_loss(WIRE_LOSS_BLOCK_UNREADABLE);
 		return 0;
 	}
-	return emit_alloc(&hit, WIRE_ALLOC,
-			  cookie_kind(hit.cookie) == SITE_FRESH ? WIRE_FRESH_POOL : 0, block,
-			  pool_block_size(block), stack_take(hit.tid, true));
+	fresh = cookie_kind(hit.cookie) == SITE_FRESH;
+	return emit_alloc(&hit, WIRE_ALLOC, fresh ? WIRE_FRESH_POOL : 0, block,
+			  fresh ? fresh_block_size(ctx, hit.cookie) : pool_block_size(block),
+			  stack_take(hit.tid, true));
 }
 
 static __always_inline int emit_free(struct pt_regs *ctx, const struct hit *hit, __u8 kind)
@@ -258,6 +273,19 @@ static __always_inline __u64 chunk_usable_size(__u64 address)
 	return word > header ? word - header : 0;
 }
 
+/* Does the allocator's call come from the interpreter's own text? */
+static __always_inline __u8 caller_flags(struct pt_regs *ctx, __u64 cookie)
+{
+	__u32 slot = cookie_return_slot(cookie);
+	__u64 caller;
+
+	if (!slot || read_user(&caller, sizeof(caller), ctx->sp + 8 * (slot - 1)))
+		return 0;
+	return caller >= settings.interpreter_start && caller < settings.interpreter_end ?
+		       WIRE_FROM_INTERPRETER :
+		       0;
+}
+
 static __always_inline int emit_native_alloc(const struct hit *hit, __u64 address, __u8 flags)
 {
 	if (!address) /* it failed */
@@ -278,7 +306,7 @@ int on_native_alloc(struct pt_regs *ctx)
 		count_loss(WIRE_LOSS_BLOCK_UNREADABLE);
 		return 0;
 	}
-	return emit_native_alloc(&hit, address, 0);
+	return emit_native_alloc(&hit, address, caller_flags(ctx, hit.cookie));
 }
 
 /* At the first instruction of an allocating function: who calls it is on top of the stack. */
@@ -363,9 +391,10 @@ int on_realloc_return(struct pt_regs *ctx)
 		return 0;
 	size = chunk_usable_size(address);
 	if (!size) {
-		flags = WIRE_SIZE_UNKNOWN;
+		flags |= WIRE_SIZE_UNKNOWN;
 		count_loss(WIRE_LOSS_SIZE_UNREADABLE);
 	}
+	flags |= caller_flags(ctx, hit.cookie);
 	stack = stack_take(hit.tid, false);
 	record = record_reserve(sizeof(*record));
 	if (!record)

@@ -39,6 +39,16 @@ static __always_inline __u32 cookie_condition(__u64 cookie)
 	return cookie >> 12 & 31;
 }
 
+static __always_inline __u32 cookie_return_slot(__u64 cookie)
+{
+	return cookie >> 17 & 127;
+}
+
+static __always_inline __u32 cookie_size_register(__u64 cookie)
+{
+	return cookie >> 24 & 31;
+}
+
 static __always_inline __s64 cookie_displacement(__u64 cookie)
 {
 	return (__s16)(cookie >> 32);

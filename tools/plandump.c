@@ -33,10 +33,10 @@ static void print_plan(const struct plan *plan)
 	for (size_t i = 0; i < plan->n_sites; i++) {
 		const struct plan_site *site = &plan->sites[i];
 
-		printf("%s %#llx offset=%#llx reg=%u value=%u displacement=%d condition=%u\n",
+		printf("%s %#llx offset=%#llx reg=%u value=%u displacement=%d condition=%u size=%u\n",
 		       kinds[site->kind] ? kinds[site->kind] : "?",
 		       (unsigned long long)site->vaddr, (unsigned long long)site->offset,
-		       site->reg, site->value, site->displacement, site->condition);
+		       site->reg, site->value, site->displacement, site->condition, site->size_register);
 	}
 	printf("# instructions %u undecodable %u unresolved %u not-emulated %u pruned %u\n",
 	       plan->statistics.instructions, plan->statistics.undecodable,

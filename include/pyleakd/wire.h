@@ -174,9 +174,11 @@ enum wire_value {
  * The cookie of a site, all that a BPF program knows about it:
  *   bits 0-3 kind, 4-7 register, 8-11 value, 12-16 condition,
  *   17-23 return slot (1 + words from rsp to the return address, 0: not known),
- *   24-31 reserved (0), 32-47 displacement (signed), 48-63 index into the plan.
+ *   24-28 size register (FRESH: 1 + the register with the size class's index, 0: not known),
+ *   29-31 reserved (0), 32-47 displacement (signed), 48-63 index into the plan.
  */
 #define WIRE_COOKIE_RETURN_SLOT(slot) ((__u64)((slot) & 127) << 17)
+#define WIRE_COOKIE_SIZE_REGISTER(reg) ((__u64)((reg) & 31) << 24)
 #define WIRE_COOKIE(kind, reg, value, condition, displacement, index)                   \
 	((__u64)((kind) & 15) | (__u64)((reg) & 15) << 4 | (__u64)((value) & 15) << 8 |  \
 	 (__u64)((condition) & 31) << 12 | (__u64)((displacement) & 0xffff) << 32 |      \

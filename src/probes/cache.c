@@ -26,7 +26,7 @@
 #include "probes/plan.h"
 
 #define CACHE_MAGIC "PYLKPLAN"
-#define CACHE_VERSION 1 /* of the format, and of what the matchers find */
+#define CACHE_VERSION 2 /* of the format, and of what the matchers find */
 #define CACHE_FILES_MAX 64 /* the oldest go when there are more */
 #define CACHE_SCAN_MAX 4096 /* directory entries looked at */
 #define CACHE_SUFFIX ".plan"
@@ -52,7 +52,8 @@ struct cache_site {
 	int16_t displacement;
 	uint8_t kind, reg, value, condition, length, emulated;
 	uint8_t function; /* index into function_names */
-	uint8_t reserved[7];
+	uint8_t return_slot, size_register;
+	uint8_t reserved[5];
 	uint8_t bytes[PLAN_SITE_BYTES];
 };
 
@@ -202,7 +203,8 @@ static bool site_is_valid(const struct cache_site *site, const struct image *ima
 	if (site->kind >= SITE_KINDS || site->reg > 15 ||
 	    site->value > VALUE_POOL_BY_ZF_MEMORY || site->condition > WIRE_CONDITION_ALWAYS ||
 	    site->length == 0 || site->length > INSTRUCTION_MAX || site->emulated > 1 ||
-	    site->function >= ARRAY_SIZE(function_names))
+	    site->function >= ARRAY_SIZE(function_names) ||
+	    site->return_slot > PLAN_RETURN_SLOT_MAX || site->size_register > CODE_REGISTERS)
 		return false;
 	if (image_text_offset(image, site->vaddr, &offset) || offset != site->offset)
 		return false;
@@ -223,6 +225,8 @@ static struct plan_site site_of(const struct cache_site *cached)
 		.condition = cached->condition,
 		.length = cached->length,
 		.emulated = cached->emulated,
+		.return_slot = cached->return_slot,
+		.size_register = cached->size_register,
 		.function = function_names[cached->function],
 	};
 
@@ -320,6 +324,8 @@ static void fill_site(struct cache_site *ret, const struct plan_site *site)
 		.condition = site->condition,
 		.length = site->length,
 		.emulated = site->emulated,
+		.return_slot = site->return_slot,
+		.size_register = site->size_register,
 		.function = function_index(site->function),
 	};
 	memcpy(ret->bytes, site->bytes, PLAN_SITE_BYTES);

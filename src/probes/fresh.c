@@ -230,9 +230,22 @@ static int ways_to(struct ways *ways, struct code *code, size_t index)
 	return 0;
 }
 
-/* Names the pool that P initialises by what is in the registers at entry, which leads there; -ENOENT. */
+/* 1 + the register that holds what is stored as the pool's size class; 0: none does. */
+static uint8_t size_register(const struct symbols *symbols, expr size_class)
+{
+	if (expr_kind(symbols, size_class) == EXPR_LOW)
+		size_class = expr_a(symbols, size_class);
+	if (expr_kind(symbols, size_class) != EXPR_INITIAL)
+		return 0;
+	return (uint8_t)(expr_value(symbols, size_class) + 1);
+}
+
+/*
+ * Names the pool that P initialises, and the register with its size class, by
+ * what is in the registers at entry, which leads there; -ENOENT.
+ */
 static int name_pool(struct fresh *fresh, size_t entry, size_t initialisation,
-		     struct state_name *ret)
+		     struct state_name *ret, uint8_t *ret_size_register)
 {
 	const struct code_operation *operation = code_operation(fresh->code, initialisation);
 	struct symbols *symbols = fresh->symbols;
@@ -257,6 +270,8 @@ static int name_pool(struct fresh *fresh, size_t entry, size_t initialisation,
 		return -ENOENT;
 	ret->reg = (uint8_t)expr_value(symbols, base);
 	ret->displacement = (int16_t)offset;
+	*ret_size_register = size_register(
+		symbols, state_operand(symbols, &state, &operation->operands[1]));
 	return 0;
 }
 
@@ -293,7 +308,8 @@ static bool is_z(struct fresh *fresh, size_t jump, const struct state_name *name
 	return false;
 }
 
-static void add_fresh(struct fresh *fresh, const struct way_in *way, const struct state_name *name)
+static void add_fresh(struct fresh *fresh, const struct way_in *way, const struct state_name *name,
+		      uint8_t size)
 {
 	const uint8_t jump_condition = code_at(fresh->code, way->jump)->condition;
 	struct match match = {
@@ -303,6 +319,7 @@ static void add_fresh(struct fresh *fresh, const struct way_in *way, const struc
 		.condition = way->taken ? jump_condition : jump_condition ^ 1,
 		.named = true,
 		.name = *name,
+		.size_register = size,
 	};
 	struct match *known = matches_find(fresh->matches, way->jump, SITE_FRESH);
 
@@ -357,7 +374,8 @@ static bool add_later_jump(struct fresh *fresh, const struct ways *ways, const s
 		}
 		for (size_t i = 0; i < ways->n; i++)
 			shared += leads_through(fresh, ways->ways[i].entry, index, initialisation);
-		if (shared == 1 && name_pool(fresh, index, initialisation, &match.name) == 0) {
+		if (shared == 1 && name_pool(fresh, index, initialisation, &match.name,
+					   &match.size_register) == 0) {
 			match.at = (uint32_t)index;
 			match.value = match.name.memory ? VALUE_POOL_FIRST_MEMORY : VALUE_POOL_FIRST;
 			matches_add(fresh->matches, &match);
@@ -379,9 +397,10 @@ static int resolve(struct fresh *fresh, struct ways *ways, size_t initialisation
 	for (size_t i = 0; i < ways->n; i++) {
 		const struct way_in *way = &ways->ways[i];
 		struct state_name name;
+		uint8_t size;
 
-		if (name_pool(fresh, way->entry, initialisation, &name) == 0)
-			add_fresh(fresh, way, &name);
+		if (name_pool(fresh, way->entry, initialisation, &name, &size) == 0)
+			add_fresh(fresh, way, &name, size);
 		else if (!add_later_jump(fresh, ways, way, initialisation))
 			fresh->unresolved++;
 	}

@@ -69,6 +69,8 @@ static bool name_equal(const struct state_name *a, const struct state_name *b)
 static void meet(struct match *match, const struct match *other)
 {
 	match->registers &= other->registers;
+	if (match->size_register != other->size_register)
+		match->size_register = 0;
 	match->named = match->named && other->named && name_equal(&match->name, &other->name);
 	match->pool_named = match->pool_named && other->pool_named &&
 			    name_equal(&match->pool, &other->pool);

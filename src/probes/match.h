@@ -28,6 +28,7 @@ struct match {
 	uint16_t registers; /* each of these holds the pointer, on all paths seen */
 	bool named; /* without a register: name is right on all paths seen */
 	struct state_name name;
+	uint8_t size_register; /* fresh pools: as in struct plan_site */
 	bool pool_named; /* frees, last resort: pool is right on all paths seen */
 	struct state_name pool; /* where the pool's freeblock, just set to the block, is read */
 };

@@ -35,6 +35,7 @@ struct plan_site {
 	uint8_t bytes[PLAN_SITE_BYTES]; /* the instruction, to be compared before attaching */
 	/* SITE_NATIVE_ALLOC, SITE_REALLOC_RETURN: 1 + words from rsp to the return address; 0: not known. */
 	uint8_t return_slot;
+	uint8_t size_register; /* SITE_FRESH: 1 + the register with the size class's index; 0: not known */
 	bool emulated; /* the kernel emulates it: cheap, leaves no trace */
 	const char *function; /* static name of what it is part of, for messages; may be NULL */
 };

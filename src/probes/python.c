@@ -30,6 +30,7 @@ static int choose_name(const struct match *match, struct plan_site *ret)
 	if (match->value == VALUE_REGISTER && name.memory)
 		ret->value = VALUE_MEMORY;
 	ret->reg = name.reg;
+	ret->size_register = match->size_register;
 	ret->displacement = name.displacement;
 	return 0;
 }
