@@ -28,16 +28,16 @@ DEFINE_CLEANUP(struct plan *, plan_free)
 DEFINE_CLEANUP(struct symbols *, symbols_free)
 
 const struct native_role native_roles[NATIVE_FUNCTIONS] = {
-	[NATIVE_FREE] = { "free", SITE_NATIVE_FREE, RESULT_NOTHING },
-	[NATIVE_MALLOC] = { "malloc", SITE_NATIVE_ALLOC, RESULT_RETURNED },
-	[NATIVE_CALLOC] = { "calloc", SITE_NATIVE_ALLOC, RESULT_RETURNED },
-	[NATIVE_MEMALIGN] = { "memalign", SITE_NATIVE_ALLOC, RESULT_RETURNED },
-	[NATIVE_ALIGNED_ALLOC] = { "aligned_alloc", SITE_NATIVE_ALLOC, RESULT_RETURNED },
-	[NATIVE_VALLOC] = { "valloc", SITE_NATIVE_ALLOC, RESULT_RETURNED },
-	[NATIVE_PVALLOC] = { "pvalloc", SITE_NATIVE_ALLOC, RESULT_RETURNED },
-	[NATIVE_REALLOC] = { "realloc", SITE_REALLOC_RETURN, RESULT_RETURNED },
-	[NATIVE_REALLOCARRAY] = { "reallocarray", SITE_REALLOC_RETURN, RESULT_RETURNED },
-	[NATIVE_POSIX_MEMALIGN] = { "posix_memalign", SITE_NATIVE_ALLOC, RESULT_STORED },
+	[NATIVE_FREE] = {"free", SITE_NATIVE_FREE, RESULT_NOTHING},
+	[NATIVE_MALLOC] = {"malloc", SITE_NATIVE_ALLOC, RESULT_RETURNED},
+	[NATIVE_CALLOC] = {"calloc", SITE_NATIVE_ALLOC, RESULT_RETURNED},
+	[NATIVE_MEMALIGN] = {"memalign", SITE_NATIVE_ALLOC, RESULT_RETURNED},
+	[NATIVE_ALIGNED_ALLOC] = {"aligned_alloc", SITE_NATIVE_ALLOC, RESULT_RETURNED},
+	[NATIVE_VALLOC] = {"valloc", SITE_NATIVE_ALLOC, RESULT_RETURNED},
+	[NATIVE_PVALLOC] = {"pvalloc", SITE_NATIVE_ALLOC, RESULT_RETURNED},
+	[NATIVE_REALLOC] = {"realloc", SITE_REALLOC_RETURN, RESULT_RETURNED},
+	[NATIVE_REALLOCARRAY] = {"reallocarray", SITE_REALLOC_RETURN, RESULT_RETURNED},
+	[NATIVE_POSIX_MEMALIGN] = {"posix_memalign", SITE_NATIVE_ALLOC, RESULT_STORED},
 };
 
 /* No work of its own where it calls one of the others: it hands over what that made. */
@@ -80,8 +80,7 @@ static int match_function(struct native *native, enum native_function function)
 	return 0;
 }
 
-int native_match(struct code *code, const struct native_entries *entries,
-		 struct native_sites *ret)
+int native_match(struct code *code, const struct native_entries *entries, struct native_sites *ret)
 {
 	CLEANUP(symbols_free) struct symbols *symbols = NULL;
 	_cleanup_free_ struct native *native = calloc(1, sizeof(*native));
@@ -131,7 +130,7 @@ static size_t resolve_stub(uint64_t vaddr, void *context)
 		return CODE_NONE;
 	if (!memcmp(bytes, "\xf3\x0f\x1e\xfa", 4)) /* endbr64 */
 		at = 4;
-	at += bytes[at] == 0xf2; /* bnd */
+	at += bytes[at] == 0xf2;			/* bnd */
 	if (bytes[at] != 0xff || bytes[at + 1] != 0x25) /* jmp [rip + relative] */
 		return CODE_NONE;
 	memcpy(&relative, bytes + at + 2, sizeof(relative));
@@ -163,9 +162,9 @@ static int fill_plan(const struct native_sites *sites, struct plan_builder *buil
 static int match_image(const struct image *image, struct code *code, struct plan *plan)
 {
 	_cleanup_free_ struct native_sites *sites = malloc(sizeof(*sites));
-	struct resolver resolver = { image, code };
-	struct plan_builder builder = { .image = image, .code = code, .plan = plan };
-	struct native_entries entries = { .resolve = resolve_stub, .context = &resolver };
+	struct resolver resolver = {image, code};
+	struct plan_builder builder = {.image = image, .code = code, .plan = plan};
+	struct native_entries entries = {.resolve = resolve_stub, .context = &resolver};
 	int r;
 
 	if (!sites)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* The body of a function: what control can reach from its entry, callees and covered functions not. */
+/* The body of a function: what control can reach from its entry, callees and covered functions not.
+ */
 #include "probes/native_private.h"
 
 bool native_is_covered(const struct native *native, size_t index)
@@ -102,7 +103,7 @@ void native_body_collect(struct native *native, size_t entry)
 	struct native_body *body = &native->body;
 
 	for (size_t i = 0; i < body->n; i++)
-		native->seen[body->at[i] / 8] &= (uint8_t)~(1 << body->at[i] % 8);
+		native->seen[body->at[i] / 8] &= (uint8_t) ~(1 << body->at[i] % 8);
 	body->n = 0;
 	body->cut = body->calls_covered = false;
 	add(native, entry);

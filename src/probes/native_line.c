@@ -18,7 +18,8 @@ static bool is_return(const struct native *native, size_t index)
 	return bytes[0] == 0xc2 || bytes[prefixed] == 0xc3;
 }
 
-/* memset(block, 0, n), which calloc ends with: it returns the block. Through the PLT, so without a name. */
+/* memset(block, 0, n), which calloc ends with: it returns the block. Through the PLT, so without a
+ * name. */
 static bool is_memset(struct native *native, const struct state *state, size_t index)
 {
 	return native_target(native, index) == CODE_NONE &&
@@ -29,8 +30,8 @@ static bool is_memset(struct native *native, const struct state *state, size_t i
 /* Can a callee change what lies in this frame? Six registers carry arguments. */
 static bool passes_stack(const struct native *native, const struct state *state)
 {
-	static const uint8_t arguments[] = { CODE_RDI, CODE_RSI, CODE_RDX,
-					     CODE_RCX, CODE_R8,	 CODE_R8 + 1 };
+	static const uint8_t arguments[] = {CODE_RDI, CODE_RSI, CODE_RDX,
+					    CODE_RCX, CODE_R8,	CODE_R8 + 1};
 
 	for (size_t i = 0; i < ARRAY_SIZE(arguments); i++)
 		if (expr_is_stack(native->symbols, state->registers[arguments[i]]))
@@ -129,7 +130,8 @@ int native_line_run(struct native *native, size_t index, struct native_line *ret
 	return r == -ENOBUFS ? 0 : r;
 }
 
-/* What a posix_memalign stored through its argument: the one 64-bit store that is not the frame's. */
+/* What a posix_memalign stored through its argument: the one 64-bit store that is not the frame's.
+ */
 static expr stored_result(const struct native *native, const struct native_line *line)
 {
 	expr stored = EXPR_NONE;
@@ -146,7 +148,8 @@ static expr stored_result(const struct native *native, const struct native_line 
 	return n > 1 ? symbols_unknown(native->symbols) : stored;
 }
 
-/* What the line returns, as an expression over the registers at its beginning. EXPR_NONE: nothing. */
+/* What the line returns, as an expression over the registers at its beginning. EXPR_NONE: nothing.
+ */
 static expr line_result(const struct native *native, const struct native_line *line,
 			enum native_result result)
 {
@@ -186,8 +189,8 @@ static int name_result(const struct native *native, const struct native_line *li
 		       struct plan_site *site)
 {
 	const struct symbols *symbols = native->symbols;
-	const bool memory = expr_kind(symbols, value) == EXPR_LOAD &&
-			    expr_value(symbols, value) == 8;
+	const bool memory =
+		expr_kind(symbols, value) == EXPR_LOAD && expr_value(symbols, value) == 8;
 	int64_t offset;
 	expr base;
 
@@ -204,7 +207,8 @@ static int name_result(const struct native *native, const struct native_line *li
 	return 0;
 }
 
-/* How far above rsp the return address is at the line's beginning, plus one; in words. 0: not known. */
+/* How far above rsp the return address is at the line's beginning, plus one; in words. 0: not
+ * known. */
 static uint8_t return_slot(const struct native *native, const struct native_line *line)
 {
 	int64_t offset;

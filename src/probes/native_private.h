@@ -47,7 +47,7 @@ enum native_function {
 enum native_result {
 	RESULT_NOTHING,
 	RESULT_RETURNED, /* in rax */
-	RESULT_STORED, /* through the first argument; rax is 0 where it was */
+	RESULT_STORED,	 /* through the first argument; rax is 0 where it was */
 };
 
 struct native_role {
@@ -71,7 +71,8 @@ struct native_entries {
 
 struct native_site {
 	uint32_t at; /* index of the instruction */
-	struct plan_site site; /* kind, reg, value, displacement, condition, return_slot, function */
+	struct plan_site
+		site; /* kind, reg, value, displacement, condition, return_slot, function */
 };
 
 struct native_sites {
@@ -106,18 +107,18 @@ struct native {
 /* Where a straight line ends, and with what. */
 struct native_line {
 	bool returns; /* it reached a ret, or a tail call that returns its first argument */
-	bool cut; /* longer than NATIVE_LINE_STEPS */
+	bool cut;     /* longer than NATIVE_LINE_STEPS */
 	bool calls;
-	bool stack_escaped; /* a callee was given an address of the stack */
+	bool stack_escaped;		       /* a callee was given an address of the stack */
 	uint32_t jumps[NATIVE_LINE_JUMPS_MAX]; /* direct jumps that it passes, the last ones */
 	size_t n_jumps;
 	expr given; /* what the last callee with sites returned; EXPR_NONE: there was none */
 	struct state state; /* before the ret */
 };
 
-/* Finds the sites of free and realloc's entries and of all returns. -ENOENT: no malloc or no free. */
-int native_match(struct code *code, const struct native_entries *entries,
-		 struct native_sites *ret);
+/* Finds the sites of free and realloc's entries and of all returns. -ENOENT: no malloc or no free.
+ */
+int native_match(struct code *code, const struct native_entries *entries, struct native_sites *ret);
 
 bool native_is_covered(const struct native *native, size_t index);
 void native_cover(struct native *native, size_t index);

@@ -17,11 +17,12 @@ int native_site_add(struct native *native, size_t index, const struct plan_site 
 
 	/* Bodies may share what is no function of its own. */
 	for (size_t i = 0; i < sites->n; i++)
-		if (sites->items[i].at == index && sites->items[i].site.condition == site->condition)
+		if (sites->items[i].at == index &&
+		    sites->items[i].site.condition == site->condition)
 			return 0;
 	if (sites->n == NATIVE_SITES_MAX)
 		return -E2BIG;
-	sites->items[sites->n++] = (struct native_site){ (uint32_t)index, *site };
+	sites->items[sites->n++] = (struct native_site){(uint32_t)index, *site};
 	return 0;
 }
 
@@ -65,7 +66,8 @@ static int late_jump(struct native *native, enum native_function function,
 	return 0;
 }
 
-/* named_by_jump: a conditional jump on the flags leads there, which will do if the block has a name. */
+/* named_by_jump: a conditional jump on the flags leads there, which will do if the block has a
+ * name. */
 static int find_late_jump(struct native *native, enum native_function function, size_t index,
 			  bool named_by_jump)
 {
@@ -183,7 +185,7 @@ static uint8_t argument_holder(const struct state *state)
  */
 int native_match_entry(struct native *native, enum native_function function, uint8_t kind)
 {
-	struct plan_site site = { .kind = kind, .condition = WIRE_CONDITION_ALWAYS };
+	struct plan_site site = {.kind = kind, .condition = WIRE_CONDITION_ALWAYS};
 	size_t index = native->entries->at[function];
 	struct state state;
 	int r;
