@@ -66,11 +66,11 @@ static __always_inline void thread_remember(__u64 pointer, __u64 tstate)
 #else
 
 #include <stdbool.h>
+#include <sys/cdefs.h> /* __always_inline */
 
 #include "pyleakd/settings.h"
 
 #define SETTINGS_STORAGE static
-#define __always_inline inline
 #define opaque(value) ((void)(value))
 
 static void count_loss(enum wire_loss loss);

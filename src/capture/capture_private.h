@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "capture/capture.h"
 #include "capture/kernel.h"
+#include "capture/settings.h"
 #include "pyleakd/settings.h"
 
 #include "capture.skel.h"
@@ -80,10 +81,6 @@ struct capture {
 	size_t consume_left;
 	uint64_t malformed;
 };
-
-/* settings.c: pure. -EINVAL: reterr_fault->field names the setting that is out of bounds. */
-int settings_fill(const struct capture_options *options, struct settings *ret,
-		  struct fault *reterr_fault);
 
 /* sites.c */
 int probed_file_init(struct probed_file *file, const struct capture_file *options,

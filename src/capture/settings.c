@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
+#include "capture/settings.h"
+
 #include <errno.h>
 
-#include "capture/capture_private.h"
+#include "base/cleanup.h"
 
 #define POOL_SIZE_INDEX 0x24 /* struct pool_header.szidx, CPython 3.8 to 3.15 */
 
