@@ -15,8 +15,11 @@
 
 static void __attribute__((noreturn)) child_execute(char *const argv[], int error_fd)
 {
+	sigset_t none;
 	int error;
 
+	sigemptyset(&none); /* what we take by descriptor is not the command's to inherit */
+	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0)
 		execvp(argv[0], argv);
 	error = errno;

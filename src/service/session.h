@@ -67,9 +67,15 @@ int session_consume(struct session *session, size_t max_records);
 bool session_target_alive(const struct session *session);
 /* Children forked since the last call, up to n; returns how many. */
 size_t session_children(struct session *session, pid_t *ret, size_t n);
+/* Frees children that are not followed of the breakpoints that they inherited. */
+void session_release_children(struct session *session);
 
-/* An interval ends: reconcile with the heap, hand the sites' sums to the judgement. */
-int session_tick(struct session *session, double time_seconds);
+/*
+ * An interval ends: reconcile with the heap, hand the sites' sums to the
+ * judgement.  complete: the last one, look at every object; before the probes
+ * go, since what is born without them would be missed in the books.
+ */
+int session_tick(struct session *session, double time_seconds, bool complete);
 
 /* Everything said so far; to be freed with snapshot_free(). */
 int session_snapshot(struct session *session, double time_seconds, struct snapshot **ret);

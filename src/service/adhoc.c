@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+#include "service/adhoc.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <systemd/sd-event.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "service/adhoc_private.h"
+#include "service/live_view.h"
+
+/*
+ * How long records may lie in the ring: at 1,000,000 of 40 bytes a second, 20 ms
+ * are 1/80 of the default ring.
+ */
+#define CONSUME_US (20 * 1000)
+/* Records taken from one target before the next one has its turn. */
+#define CONSUME_MAX (1u << 20)
+#define NS_PER_SECOND_D ((double)NS_PER_SECOND)
+
+double adhoc_now(const struct adhoc *adhoc)
+{
+	return (double)(clock_monotonic_ns() - adhoc->started_ns) / NS_PER_SECOND_D;
+}
+
+static bool has_target(const struct adhoc *adhoc, pid_t pid)
+{
+	for (size_t i = 0; i < adhoc->n_targets; i++)
+		if (session_pid(adhoc->sessions[i]) == pid)
+			return true;
+	return false;
+}
+
+/* A pid that ended is no error: what it left in the ring is still taken. */
+static int on_exit_of_target(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct adhoc *adhoc = userdata;
+
+	(void)fd;
+	(void)events;
+	sd_event_source_set_enabled(source, SD_EVENT_OFF);
+	for (size_t i = 0; i < adhoc->n_targets; i++) {
+		if (adhoc->exits[i].source != source)
+			continue;
+		session_stop(adhoc->sessions[i]);
+		adhoc->n_running--;
+	}
+	if (adhoc->n_running == 0)
+		sd_event_exit(adhoc->event, 0);
+	return 0;
+}
+
+static int watch_exit(struct adhoc *adhoc, pid_t pid, struct adhoc_exit *exit)
+{
+	int r;
+
+	exit->pidfd = pidfd_open(pid, 0);
+	if (exit->pidfd < 0)
+		return -errno;
+	r = sd_event_add_io(adhoc->event, &exit->source, exit->pidfd, EPOLLIN, on_exit_of_target,
+			    adhoc);
+	if (r < 0)
+		return r;
+	adhoc->n_running++;
+	return 0;
+}
+
+int adhoc_add(struct adhoc *adhoc, struct session *session)
+{
+	int r;
+
+	if (adhoc->n_targets == ADHOC_TARGETS_MAX)
+		return -E2BIG;
+	r = watch_exit(adhoc, session_pid(session), &adhoc->exits[adhoc->n_targets]);
+	if (r == -ESRCH) /* gone already: its report is still made */
+		session_stop(session);
+	else if (r < 0)
+		return r;
+	adhoc->sessions[adhoc->n_targets++] = session;
+	return 0;
+}
+
+/* A child that is no Python, or of which it can't be told, is passed over. */
+static void follow_child(struct adhoc *adhoc, pid_t pid)
+{
+	char message[SESSION_MESSAGE_BYTES];
+	struct session *session;
+	int r;
+
+	if (has_target(adhoc, pid) || adhoc->n_targets == ADHOC_TARGETS_MAX)
+		return;
+	if (session_open(pid, &adhoc->session_options, &session, message) < 0)
+		return;
+	r = session_start(session, message);
+	if (r == 0)
+		r = adhoc_add(adhoc, session);
+	if (r < 0) {
+		session_free(session);
+		return;
+	}
+	log_info("following process %d, a child", pid);
+}
+
+static void look_after_children(struct adhoc *adhoc, struct session *session)
+{
+	pid_t children[64];
+	size_t n = session_children(session, children, ARRAY_SIZE(children));
+
+	if (n == 0)
+		return;
+	if (!adhoc->options->subprocesses) {
+		session_release_children(session);
+		return;
+	}
+	for (size_t i = 0; i < n; i++)
+		follow_child(adhoc, children[i]);
+}
+
+static int consume_all(struct adhoc *adhoc)
+{
+	int r;
+
+	for (size_t i = 0; i < adhoc->n_targets; i++) {
+		struct session *session = adhoc->sessions[i];
+
+		r = session_consume(session, CONSUME_MAX);
+		if (r < 0)
+			return r;
+		look_after_children(adhoc, session);
+	}
+	return 0;
+}
+
+static int on_consume(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct adhoc *adhoc = userdata;
+	uint64_t now;
+	int r;
+
+	(void)usec;
+	r = consume_all(adhoc);
+	if (r < 0)
+		return sd_event_exit(adhoc->event, r);
+	sd_event_now(adhoc->event, CLOCK_MONOTONIC, &now);
+	return sd_event_source_set_time(source, now + CONSUME_US);
+}
+
+static int on_interval(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct adhoc *adhoc = userdata;
+	double now = adhoc_now(adhoc);
+	int r;
+
+	for (size_t i = 0; i < adhoc->n_targets; i++) {
+		if (session_state(adhoc->sessions[i]) == SESSION_STOPPED)
+			continue;
+		r = session_tick(adhoc->sessions[i], now, false);
+		if (r < 0)
+			return sd_event_exit(adhoc->event, r);
+	}
+	live_view_show(adhoc->sessions, adhoc->n_targets, now, adhoc->options);
+	return sd_event_source_set_time(source, usec + adhoc->options->interval_ns / NS_PER_US);
+}
+
+static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+	struct adhoc *adhoc = userdata;
+
+	(void)source;
+	(void)info;
+	return sd_event_exit(adhoc->event, 0);
+}
+
+static int on_duration(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct adhoc *adhoc = userdata;
+
+	(void)source;
+	(void)usec;
+	return sd_event_exit(adhoc->event, 0);
+}
+
+static int add_timer(struct adhoc *adhoc, uint64_t in_us, sd_event_time_handler_t handler,
+		     int64_t priority)
+{
+	sd_event_source *source;
+	int r;
+
+	r = sd_event_add_time_relative(adhoc->event, &source, CLOCK_MONOTONIC, in_us, 1, handler,
+				       adhoc);
+	if (r < 0)
+		return r;
+	/* The consumer's and the interval's timers set themselves anew. */
+	sd_event_source_set_enabled(source, SD_EVENT_ON);
+	sd_event_source_set_priority(source, priority);
+	return sd_event_source_set_floating(source, true);
+}
+
+static int add_signal(struct adhoc *adhoc, int number)
+{
+	int r;
+
+	r = sd_event_add_signal(adhoc->event, NULL, number | SD_EVENT_SIGNAL_PROCMASK, on_signal,
+				adhoc);
+	return r < 0 ? r : 0;
+}
+
+int adhoc_init(struct adhoc *adhoc, const struct options *options)
+{
+	int r;
+
+	*adhoc = (struct adhoc){ .options = options, .started_ns = clock_monotonic_ns() };
+	adhoc->sessions = calloc(ADHOC_TARGETS_MAX, sizeof(struct session *));
+	adhoc->exits = calloc(ADHOC_TARGETS_MAX, sizeof(*adhoc->exits));
+	if (!adhoc->sessions || !adhoc->exits)
+		return -ENOMEM;
+	for (size_t i = 0; i < ADHOC_TARGETS_MAX; i++)
+		adhoc->exits[i].pidfd = -1;
+	r = sd_event_new(&adhoc->event);
+	if (r < 0)
+		return r;
+	r = add_signal(adhoc, SIGTERM);
+	if (r < 0)
+		return r;
+	return add_signal(adhoc, SIGINT);
+}
+
+void adhoc_done(struct adhoc *adhoc)
+{
+	for (size_t i = 0; i < adhoc->n_targets; i++) {
+		sd_event_source_unref(adhoc->exits[i].source);
+		if (adhoc->exits[i].pidfd >= 0)
+			close(adhoc->exits[i].pidfd);
+		session_free(adhoc->sessions[i]);
+	}
+	free(adhoc->sessions);
+	free(adhoc->exits);
+	output_free(adhoc->output);
+	sd_event_unref(adhoc->event);
+}
+
+int adhoc_loop(struct adhoc *adhoc)
+{
+	int r;
+
+	if (adhoc->n_running == 0)
+		return 0;
+	r = add_timer(adhoc, CONSUME_US, on_consume, SD_EVENT_PRIORITY_NORMAL);
+	if (r < 0)
+		return r;
+	r = add_timer(adhoc, adhoc->options->interval_ns / NS_PER_US, on_interval,
+		      SD_EVENT_PRIORITY_NORMAL - 1);
+	if (r < 0)
+		return r;
+	if (adhoc->options->duration_ns) {
+		r = add_timer(adhoc, adhoc->options->duration_ns / NS_PER_US, on_duration,
+			      SD_EVENT_PRIORITY_NORMAL - 2);
+		if (r < 0)
+			return r;
+	}
+	return sd_event_loop(adhoc->event);
+}

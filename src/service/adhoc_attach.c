@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* From the command line to running sessions, and from there to the exit status. */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "service/adhoc.h"
+#include "service/adhoc_private.h"
+#include "service/final_report.h"
+#include "service/launch.h"
+#include "service/output.h"
+#include "service/plan_cache.h"
+
+DEFINE_CLEANUP(struct session *, session_free)
+
+static int open_and_start(struct adhoc *adhoc, pid_t pid, char *ret_message)
+{
+	CLEANUP(session_free) struct session *session = NULL;
+	int r;
+
+	r = session_open(pid, &adhoc->session_options, &session, ret_message);
+	if (r < 0)
+		return r;
+	r = session_start(session, ret_message);
+	if (r < 0)
+		return r;
+	r = adhoc_add(adhoc, session);
+	if (r < 0) {
+		snprintf(ret_message, SESSION_MESSAGE_BYTES, "process %d can't be watched: %s", pid,
+			 strerror(-r));
+		return r;
+	}
+	TAKE_PTR(session);
+	return 0;
+}
+
+/* The report of what was seen, whatever ended the session. */
+static int finish(struct adhoc *adhoc)
+{
+	bool leak = false;
+	int r;
+
+	r = final_report(adhoc->sessions, adhoc->n_targets, adhoc_now(adhoc), adhoc->options,
+			 adhoc->output, &leak);
+	if (r < 0)
+		return STATUS_FAILED;
+	return leak && adhoc->options->fail_on_leak ? STATUS_LEAK : STATUS_OK;
+}
+
+static int prepare(struct adhoc *adhoc, const struct options *options)
+{
+	char message[OUTPUT_MESSAGE_BYTES];
+	int r;
+
+	r = adhoc_init(adhoc, options);
+	if (r < 0) {
+		log_error("no event loop (%s): free memory or descriptors and try again",
+			  strerror(-r));
+		return r;
+	}
+	r = output_new(options->output, &adhoc->output, message);
+	if (r < 0) {
+		log_error("%s", message);
+		return r;
+	}
+	adhoc->session_options = (struct session_options){
+		.no_probes = options->no_probes,
+		.native = true,
+		.plan_cache = plan_cache_directory(),
+	};
+	return 0;
+}
+
+static int start_recording(struct adhoc *adhoc)
+{
+	int r;
+
+	if (!adhoc->options->record)
+		return 0;
+	r = recording_writer_new(adhoc->options->record, &adhoc->session_options.recording);
+	if (r < 0)
+		log_error("%s can't be written (%s): choose another --record",
+			  adhoc->options->record, strerror(-r));
+	return r;
+}
+
+/* A recording without its trailer reads as cut off, so an error here is told. */
+static void end_recording(struct adhoc *adhoc)
+{
+	int r;
+
+	if (!adhoc->session_options.recording)
+		return;
+	r = recording_finish(adhoc->session_options.recording);
+	if (r < 0)
+		log_warning("%s is incomplete (%s), ignoring", adhoc->options->record,
+			    strerror(-r));
+	recording_writer_free(adhoc->session_options.recording);
+}
+
+static int attach_all(struct adhoc *adhoc)
+{
+	char message[SESSION_MESSAGE_BYTES];
+	int r;
+
+	for (size_t i = 0; i < adhoc->options->n_pids; i++) {
+		r = open_and_start(adhoc, adhoc->options->pids[i], message);
+		if (r < 0) {
+			log_error("%s", message);
+			return r;
+		}
+	}
+	return 0;
+}
+
+int adhoc_attach(const struct options *options)
+{
+	struct adhoc adhoc;
+	int status = STATUS_FAILED;
+	int r;
+
+	r = prepare(&adhoc, options);
+	if (r == 0)
+		r = start_recording(&adhoc);
+	if (r == 0)
+		r = attach_all(&adhoc);
+	if (r == 0)
+		r = adhoc_loop(&adhoc);
+	if (r >= 0 && adhoc.n_targets)
+		status = finish(&adhoc);
+	end_recording(&adhoc);
+	adhoc_done(&adhoc);
+	return status;
+}
+
+struct waiting {
+	struct adhoc *adhoc;
+	char *message;
+};
+
+/* Has the child's interpreter come far enough to be read? Then the session starts here. */
+static int try_to_attach(pid_t pid, void *context)
+{
+	struct waiting *waiting = context;
+	int r;
+
+	r = open_and_start(waiting->adhoc, pid, waiting->message);
+	/* Not yet a Python: the loader is at work, or a shell that will become one. */
+	if (r == -EAGAIN || r == -ENOENT)
+		return 0;
+	return r < 0 ? r : 1;
+}
+
+/* The terminal's Ctrl-C is for the command; its end ends the session. */
+static int run_command(struct adhoc *adhoc, struct launch *launch)
+{
+	char message[SESSION_MESSAGE_BYTES] = "";
+	struct waiting waiting = { .adhoc = adhoc, .message = message };
+	int r;
+
+	r = launch_until(launch, try_to_attach, &waiting);
+	launch_release(launch);
+	if (r > 0)
+		return adhoc_loop(adhoc);
+	if (r == 0)
+		log_error("%s ended before a Python started in it: run a Python program",
+			  adhoc->options->arguments[0]);
+	else if (r == -ETIME)
+		log_error("%s is no Python so far: attach to its Python with --pid",
+			  adhoc->options->arguments[0]);
+	else
+		log_error("%s", message);
+	return r == 0 ? -ENOENT : r;
+}
+
+int adhoc_run(const struct options *options)
+{
+	struct adhoc adhoc;
+	struct launch launch;
+	int status = STATUS_FAILED;
+	int r;
+
+	r = prepare(&adhoc, options);
+	if (r == 0)
+		r = start_recording(&adhoc);
+	if (r == 0) {
+		r = launch_start(options->arguments, &launch);
+		if (r < 0)
+			log_error("%s can't be run: %s", options->arguments[0], strerror(-r));
+	}
+	if (r == 0) {
+		r = run_command(&adhoc, &launch);
+		if (r >= 0 && adhoc.n_targets)
+			status = finish(&adhoc);
+		launch_reap(&launch, true);
+		if (status == STATUS_OK)
+			status = launch_exit_status(&launch);
+	}
+	end_recording(&adhoc);
+	adhoc_done(&adhoc);
+	return status;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* What the files of an ad hoc session share. */
+#ifndef PYLEAKD_SERVICE_ADHOC_PRIVATE_H
+#define PYLEAKD_SERVICE_ADHOC_PRIVATE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#include "service/options.h"
+#include "service/output.h"
+#include "service/session.h"
+
+#define ADHOC_TARGETS_MAX 1024
+
+/* How a target's exit is noticed. */
+struct adhoc_exit {
+	sd_event_source *source;
+	int pidfd;
+};
+
+struct adhoc {
+	const struct options *options;
+	struct session_options session_options;
+	sd_event *event;
+	uint64_t started_ns; /* monotonic */
+	struct output *output;
+	/* One a target, in the order in which they came; both of ADHOC_TARGETS_MAX. */
+	struct session **sessions;
+	struct adhoc_exit *exits;
+	size_t n_targets, n_running;
+};
+
+int adhoc_init(struct adhoc *adhoc, const struct options *options);
+void adhoc_done(struct adhoc *adhoc);
+/* Takes the session over on success. */
+int adhoc_add(struct adhoc *adhoc, struct session *session);
+/* Until the duration is over, a signal comes or no target runs any more. */
+int adhoc_loop(struct adhoc *adhoc);
+/* Seconds since the sessions' start. */
+double adhoc_now(const struct adhoc *adhoc);
+
+#endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+#include "service/final_report.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "report/snapshot_build.h"
+
+#define REPORT_COLUMNS 100
+
+DEFINE_CLEANUP(struct snapshot *, snapshot_free)
+
+int report_write(const struct snapshot *snapshot, const struct options *options, bool terminal,
+		 const struct sink *sink)
+{
+	const char *no_colour = getenv("NO_COLOR"); /* no-color.org: set and not empty */
+	const struct report_options text = {
+		.top = options->top,
+		.colour = terminal && !(no_colour && *no_colour),
+		.columns = REPORT_COLUMNS,
+	};
+
+	switch (options->format) {
+	case FORMAT_JSON:
+		return report_json(snapshot, sink);
+	case FORMAT_FOLDED:
+		return report_folded(snapshot, sink);
+	case FORMAT_TEXT:
+		break;
+	}
+	return report_text(snapshot, &text, sink);
+}
+
+static bool has_leak(const struct snapshot *snapshot)
+{
+	for (size_t i = 0; i < snapshot->n_sites; i++)
+		if (snapshot->sites[i].verdict == VERDICT_LEAK)
+			return true;
+	return false;
+}
+
+static int report_session(struct session *session, double time_seconds,
+			  const struct options *options, struct output *output, bool *leak)
+{
+	CLEANUP(snapshot_free) struct snapshot *snapshot = NULL;
+	int r;
+
+	r = session_tick(session, time_seconds, true);
+	if (r < 0)
+		return r;
+	session_stop(session);
+	r = session_snapshot(session, time_seconds, &snapshot);
+	if (r < 0)
+		return r;
+	*leak |= has_leak(snapshot);
+	return report_write(snapshot, options, output_is_terminal(output), output_sink(output));
+}
+
+int final_report(struct session **sessions, size_t n, double time_seconds,
+		 const struct options *options, struct output *output, bool *ret_leak)
+{
+	bool leak = false;
+	int r = 0;
+
+	for (size_t i = 0; i < n && r >= 0; i++)
+		r = report_session(sessions[i], time_seconds, options, output, &leak);
+	if (r >= 0)
+		r = output_commit(output);
+	if (r < 0) {
+		log_error("the report could not be written (%s): choose another --output",
+			  strerror(-r));
+		return r;
+	}
+	*ret_leak = leak;
+	return 0;
+}

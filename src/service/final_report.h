@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* The report of sessions that have ended, in the form that was asked for. */
+#ifndef PYLEAKD_SERVICE_FINAL_REPORT_H
+#define PYLEAKD_SERVICE_FINAL_REPORT_H
+
+#include <stdbool.h>
+
+#include "report/snapshot.h"
+#include "service/options.h"
+#include "service/output.h"
+#include "service/session.h"
+
+/* Colour where the sink is a terminal and NO_COLOR is not set. */
+int report_write(const struct snapshot *snapshot, const struct options *options, bool terminal,
+		 const struct sink *sink);
+
+/*
+ * Stops the sessions, looks at their heaps a last time and writes what they
+ * say. ret_leak: a site's verdict is leak. 0, or -errno (told on the log).
+ */
+int final_report(struct session **sessions, size_t n, double time_seconds,
+		 const struct options *options, struct output *output, bool *ret_leak);
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* What a record does: to the ledger, to the stacks, to the session. */
+#include <errno.h>
+
+#include "service/session_private.h"
+
+/* A free may be that of a code object: what was read of it must not name later stacks. */
+static void note_free(struct session *session, uint64_t address)
+{
+	if (code_cache_forget(session->codes, address))
+		session->codes_died = true;
+	if (session->reconcile)
+		reconcile_note_free(session->reconcile, address);
+}
+
+static void learn_stack(struct session *session, const struct wire_stack *record)
+{
+	if (stacks_learn(session->stacks, record) < 0)
+		session->losses[REASON_STACK_UNKNOWN]++;
+}
+
+static void note_child(struct session *session, const struct wire_process *record)
+{
+	if (session->n_children == SESSION_CHILDREN_MAX) {
+		session->children_missed++;
+		return;
+	}
+	session->children[session->n_children++] = (pid_t)record->pid;
+}
+
+void session_record(struct session *session, const struct wire_header *record, size_t size)
+{
+	(void)size;
+	switch (record->kind) {
+	case WIRE_STACK:
+		learn_stack(session, (const void *)record);
+		return;
+	case WIRE_FORK:
+		note_child(session, (const void *)record);
+		return;
+	case WIRE_EXEC:
+		session->target_executed = true;
+		return;
+	case WIRE_EXIT:
+		session->target_exited = true;
+		return;
+	case WIRE_FREE:
+	case WIRE_NATIVE_FREE:
+		note_free(session, ((const struct wire_free *)record)->address);
+		break;
+	case WIRE_NATIVE_REALLOC:
+		note_free(session, ((const struct wire_realloc *)record)->old_address);
+		break;
+	}
+	session->events++;
+	ledger_consume(session->ledger, record);
+}
+
+size_t session_children(struct session *session, pid_t *ret, size_t n)
+{
+	size_t taken = session->n_children < n ? session->n_children : n;
+
+	for (size_t i = 0; i < taken; i++)
+		ret[i] = session->children[i];
+	for (size_t i = taken; i < session->n_children; i++)
+		session->children[i - taken] = session->children[i];
+	session->n_children -= taken;
+	return taken;
+}
+
+void session_release_children(struct session *session)
+{
+	if (session->capture && capture_release_children(session->capture) < 0)
+		session_refuse(session, "freeing a forked child of breakpoints", "%s",
+			       reason_sentence(REASON_FORK_IN_WINDOW));
+}

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+#include "service/session_private.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "service/probing.h"
+
+/* Records taken between two looks at anything else. */
+#define CONSUME_BATCH 65536
+
+DEFINE_CLEANUP(struct session *, session_free)
+
+void session_refuse(struct session *session, const char *what, const char *format, ...)
+{
+	struct session_refusal *refusal;
+	va_list arguments;
+
+	if (session->n_refusals == SESSION_REFUSALS_MAX)
+		return;
+	refusal = &session->refusals[session->n_refusals++];
+	snprintf(refusal->what, sizeof(refusal->what), "%s", what);
+	va_start(arguments, format);
+	vsnprintf(refusal->why, sizeof(refusal->why), format, arguments);
+	va_end(arguments);
+}
+
+/* What turns records into sites; the same for a live target and a replay. */
+int session_make_books(struct session *session, const struct interpreter *interpreter)
+{
+	int r;
+
+	session->interpreter = interpreter;
+	r = code_cache_new(interpreter, SESSION_CODES_MAX, &session->codes);
+	if (r < 0)
+		return r;
+	r = type_cache_new(interpreter, SESSION_TYPES_MAX, &session->types);
+	if (r < 0)
+		return r;
+	r = stacks_new(session->codes, SESSION_SITES_MAX, &session->stacks);
+	if (r < 0)
+		return r;
+	r = ledger_new(&(struct ledger_limits){ 0 }, &session->ledger);
+	if (r < 0)
+		return r;
+	return judge_new(SESSION_SITES_MAX, &session->judge);
+}
+
+int session_open(pid_t pid, const struct session_options *options, struct session **ret,
+		 char *ret_message)
+{
+	CLEANUP(session_free) struct session *session = calloc(1, sizeof(*session));
+	int r;
+
+	if (!session)
+		return -ENOMEM;
+	session->options = *options;
+	r = opening_new(pid, &session->target, ret_message);
+	if (r < 0)
+		return r;
+	session->facts = session->target->facts;
+	session->facts.session_started = (double)clock_realtime_ns() / NS_PER_SECOND;
+	r = session_make_books(session, session->target->interpreter);
+	if (r < 0) {
+		snprintf(ret_message, SESSION_MESSAGE_BYTES, "no memory: free some and try again");
+		return r;
+	}
+	*ret = TAKE_PTR(session);
+	return 0;
+}
+
+void session_free(struct session *session)
+{
+	if (!session)
+		return;
+	session_stop(session);
+	capture_free(session->capture);
+	reconcile_free(session->reconcile);
+	judge_free(session->judge);
+	ledger_free(session->ledger);
+	stacks_free(session->stacks);
+	type_cache_free(session->types);
+	code_cache_free(session->codes);
+	opening_free(session->target);
+	free(session);
+}
+
+static void write_mark(struct session *session, enum recording_mark_kind kind, double time_seconds,
+		       uint64_t value)
+{
+	if (session->options.recording)
+		recording_write_mark(session->options.recording,
+				     &(struct recording_mark){
+					     .kind = kind,
+					     .time_seconds = time_seconds,
+					     .resident_bytes = session->resident_bytes,
+					     .value = value,
+				     });
+}
+
+static int drain_ring(struct session *session)
+{
+	uint64_t until;
+	int r;
+
+	until = capture_produced(session->capture);
+	while (capture_consumed(session->capture) < until) {
+		r = session_consume(session, CONSUME_BATCH);
+		if (r < 0)
+			return r;
+		if (r == 0)
+			break; /* a record reserved and not yet committed: the next round's */
+	}
+	return 0;
+}
+
+/* A replay takes the same records at the same points: up to the mark. */
+static int drain_for_reconcile(void *context)
+{
+	struct session *session = context;
+	int r = 0;
+
+	if (session->capture)
+		r = drain_ring(session);
+	write_mark(session, RECORDING_DRAINED, 0, 0);
+	return r;
+}
+
+/* The baseline comes after the probes: what is born in between is in both, and in neither's error. */
+int session_begin_reconciling(struct session *session, int (*drain)(void *context), void *context,
+			      struct fault *reterr_fault)
+{
+	const struct reconcile_source source = {
+		.interpreter = session->interpreter,
+		.types = session->types,
+		.ledger = session->ledger,
+		.drain = drain,
+		.context = context,
+	};
+
+	return reconcile_new(&source, &session->reconcile, reterr_fault);
+}
+
+int session_start(struct session *session, char *ret_message)
+{
+	struct fault fault = { 0 };
+	int r;
+
+	if (session->options.no_probes)
+		session->state = SESSION_WATCHED;
+	else
+		session->state = probing_start(session) == 0 ? SESSION_PROBED : SESSION_WATCHED;
+	session->facts.probed = session->state == SESSION_PROBED;
+	r = session_begin_reconciling(session, drain_for_reconcile, session, &fault);
+	if (r == 0)
+		return 0;
+	if (session->state == SESSION_PROBED) {
+		session_refuse(session, "reconciliation with the heap", "%s",
+			       reason_sentence(fault.reason));
+		return 0;
+	}
+	snprintf(ret_message, SESSION_MESSAGE_BYTES,
+		 "the heap of process %d can't be read (%s): run as root, and look at its allocator "
+		 "with pyleakd check --pid %d",
+		 session->facts.pid, reason_sentence(fault.reason), session->facts.pid);
+	session_stop(session);
+	return r;
+}
+
+void session_stop(struct session *session)
+{
+	if (session->state == SESSION_STOPPED)
+		return;
+	if (session->capture) {
+		capture_deactivate(session->capture);
+		drain_ring(session);
+		capture_counters(session->capture, &session->counters);
+		capture_detach(session->capture);
+	}
+	session->state = SESSION_STOPPED;
+}
+
+enum session_state session_state(const struct session *session)
+{
+	return session->state;
+}
+
+pid_t session_pid(const struct session *session)
+{
+	return session->facts.pid;
+}
+
+const char *session_command(const struct session *session)
+{
+	return session->facts.command;
+}
+
+int session_fd(const struct session *session)
+{
+	return session->state == SESSION_PROBED ? capture_fd(session->capture) : -1;
+}
+
+static void take_record(void *context, const struct wire_header *record, size_t size)
+{
+	struct session *session = context;
+
+	if (session->options.recording)
+		recording_write_record(session->options.recording, record, size);
+	session_record(session, record, size);
+}
+
+int session_consume(struct session *session, size_t max_records)
+{
+	if (!session->capture)
+		return 0;
+	return capture_consume(session->capture, take_record, session,
+			       max_records ? max_records : SIZE_MAX);
+}
+
+bool session_target_alive(const struct session *session)
+{
+	return session->target && process_is_alive(&session->target->id);
+}
+
+/* Stacks whose code objects died are sent again; not more often than they can be read. */
+static void ask_for_stacks(struct session *session, double time_seconds)
+{
+	if (!session->codes_died || !session->capture ||
+	    time_seconds - session->forgotten_at_seconds < SESSION_FORGET_SECONDS)
+		return;
+	session->codes_died = false;
+	session->forgotten_at_seconds = time_seconds;
+	capture_forget_stacks(session->capture);
+}
+
+/* Threads that may allocate without ever having held the GIL under our eyes. */
+static void tell_threads(struct session *session)
+{
+	_cleanup_free_ struct interpreter_thread *threads = NULL;
+	size_t n;
+
+	if (interpreter_threads(session->interpreter, &threads, &n, NULL) < 0)
+		return;
+	for (size_t i = 0; i < n; i++)
+		capture_add_thread(session->capture, threads[i].pthread_address,
+				   threads[i].tstate);
+}
+
+double session_overhead(const struct session *session, double time_seconds)
+{
+	uint64_t hits = session->counters.mappings;
+
+	if (!session->facts.probed)
+		return 0;
+	if (session->hit_seconds == 0 || time_seconds <= 0)
+		return NAN;
+	for (size_t i = 0; i < SITE_KINDS; i++)
+		hits += session->counters.hits[i];
+	return (double)hits * session->hit_seconds / time_seconds;
+}
+
+static void look_at_resident(struct session *session)
+{
+	struct process_memory memory;
+
+	if (process_memory(session->facts.pid, &memory) == 0)
+		session->resident_bytes = memory.resident_bytes;
+}
+
+int session_tick(struct session *session, double time_seconds, bool complete)
+{
+	int r;
+
+	if (session->state == SESSION_PROBED) {
+		r = drain_ring(session);
+		if (r < 0)
+			return r;
+		tell_threads(session);
+		ask_for_stacks(session, time_seconds);
+		capture_counters(session->capture, &session->counters);
+	}
+	look_at_resident(session);
+	write_mark(session, RECORDING_TICK, time_seconds, complete);
+	return session_account(session, time_seconds, complete);
+}

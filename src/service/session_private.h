@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* What the files of a session share: session.c (its states), records.c, session_snapshot.c. */
+#ifndef PYLEAKD_SERVICE_SESSION_PRIVATE_H
+#define PYLEAKD_SERVICE_SESSION_PRIVATE_H
+
+#include "capture/capture.h"
+#include "cpython/code.h"
+#include "cpython/objects.h"
+#include "judge/judge.h"
+#include "ledger/ledger.h"
+#include "service/opening.h"
+#include "service/reconcile.h"
+#include "service/session.h"
+#include "service/stacks.h"
+
+#define SESSION_CHILDREN_MAX 256
+/* Stacks are asked for anew at most this often after code objects died. */
+#define SESSION_FORGET_SECONDS 1.0
+/* The judgement's name for the interpreter's heap as a whole. */
+#define SESSION_HEAP_KEY UINT64_MAX
+
+struct session_refusal {
+	char what[SESSION_MESSAGE_BYTES];
+	char why[SESSION_MESSAGE_BYTES];
+};
+
+struct session {
+	enum session_state state;
+	struct session_options options;
+	struct opening *target; /* NULL in a replay */
+	struct session_facts facts;
+
+	/* The heap reader and what is made of the records. */
+	const struct interpreter *interpreter;
+	struct code_cache *codes;
+	struct type_cache *types;
+	struct stacks *stacks;
+	struct ledger *ledger;
+	struct judge *judge;
+	struct reconcile *reconcile;
+	struct reconcile_books books;
+	bool books_valid;
+
+	struct capture *capture; /* NULL without probes */
+	struct capture_counters counters; /* the last ones that could be read */
+	double hit_seconds; /* what a hit costs on this kernel; 0: not known */
+	bool codes_died; /* since stacks were last asked for anew */
+	double forgotten_at_seconds;
+
+	pid_t children[SESSION_CHILDREN_MAX];
+	size_t n_children;
+	uint64_t children_missed;
+	bool target_exited, target_executed;
+
+	struct session_refusal refusals[SESSION_REFUSALS_MAX];
+	size_t n_refusals;
+	uint64_t losses[400]; /* the daemon's own, by enum reason */
+	uint64_t events;
+	uint64_t resident_bytes; /* of the target, when last looked at */
+};
+
+/* "what" was not done, because of "why"; beyond SESSION_REFUSALS_MAX they are dropped. */
+void session_refuse(struct session *session, const char *what, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Share of the time that the target spent in traps; NAN where it is not known. */
+double session_overhead(const struct session *session, double time_seconds);
+
+/* Makes the caches, the ledger and the judgement; interpreter stays the caller's. */
+int session_make_books(struct session *session, const struct interpreter *interpreter);
+/* Takes the heap's baseline. drain: as in struct reconcile_source. */
+int session_begin_reconciling(struct session *session, int (*drain)(void *context), void *context,
+			      struct fault *reterr_fault);
+
+/* One validated record; what capture and replay both call. */
+void session_record(struct session *session, const struct wire_header *record, size_t size);
+
+/* What session_tick() does behind the draining: the same live and replayed. */
+int session_account(struct session *session, double time_seconds, bool complete);
+
+#endif
