@@ -297,7 +297,8 @@ static size_t pool_read_bytes(const struct census_pool *pool)
 static int tally_pools(struct type_tally *tally)
 {
 	const struct census *census = tally->census;
-	_cleanup_free_ uint8_t *buffer = malloc((size_t)POOL_BATCH * census->pool_size);
+	size_t max = census->n_pools < POOL_BATCH ? census->n_pools + 1 : POOL_BATCH;
+	_cleanup_free_ uint8_t *buffer = malloc(max * census->pool_size);
 	struct pool_batch batch = { .n = 0 };
 	int error = buffer ? 0 : -ENOMEM;
 
@@ -314,7 +315,7 @@ static int tally_pools(struct type_tally *tally)
 			.size = pool_read_bytes(pool),
 		};
 		batch.pools[batch.n++] = pool;
-		if (batch.n == POOL_BATCH)
+		if (batch.n == max)
 			error = tally_batch(tally, &batch);
 	}
 	return error ? error : tally_batch(tally, &batch);

@@ -159,15 +159,17 @@ static int pool_take(struct census *census, const struct layout *layout, struct 
 struct pool_batch {
 	struct memory_piece pieces[POOL_BATCH];
 	struct census_pool *pools[POOL_BATCH];
-	uint8_t *buffer; /* POOL_BATCH of stride bytes */
-	size_t stride, n;
+	uint8_t *buffer; /* max times stride bytes */
+	size_t stride, n, max;
 };
 
-static int batch_init(struct pool_batch *batch, size_t stride)
+/* For at most n_pools of stride bytes each. */
+static int batch_init(struct pool_batch *batch, size_t stride, size_t n_pools)
 {
 	batch->stride = stride;
 	batch->n = 0;
-	batch->buffer = malloc(POOL_BATCH * stride);
+	batch->max = n_pools < POOL_BATCH ? n_pools + 1 : POOL_BATCH;
+	batch->buffer = malloc(batch->max * stride);
 	return batch->buffer ? 0 : -ENOMEM;
 }
 
@@ -206,13 +208,13 @@ static void batch_read_headers(struct census *census, struct memory *memory,
 static int read_headers(struct census *census, struct memory *memory, const struct layout *layout)
 {
 	__attribute__((cleanup(batch_done))) struct pool_batch batch;
-	int error = batch_init(&batch, POOL_HEADER_BYTES);
+	int error = batch_init(&batch, POOL_HEADER_BYTES, census->n_pools);
 
 	if (error < 0)
 		return error;
 	for (size_t i = 0; i < census->n_pools; i++) {
 		batch_add(&batch, &census->pools[i], POOL_HEADER_BYTES);
-		if (batch.n == POOL_BATCH || i + 1 == census->n_pools)
+		if (batch.n == batch.max || i + 1 == census->n_pools)
 			batch_read_headers(census, memory, layout, &batch);
 	}
 	return 0;
@@ -251,10 +253,19 @@ static int read_blocks(struct census *census, struct memory *memory, const struc
 		if (!pool_wants_blocks(pool))
 			continue;
 		batch_add(batch, pool, pool_written_bytes(pool));
-		if (batch->n == POOL_BATCH)
+		if (batch->n == batch->max)
 			error = batch_read_blocks(census, memory, layout, batch);
 	}
 	return error ? error : batch_read_blocks(census, memory, layout, batch);
+}
+
+static size_t count_wanting(const struct census *census)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < census->n_pools; i++)
+		n += pool_wants_blocks(&census->pools[i]);
+	return n;
 }
 
 static void count_pool(struct census_totals *totals, struct census_pool *pool, bool without_blocks)
@@ -282,7 +293,7 @@ int census_read_pools(struct census *census, struct memory *memory, const struct
 		return -EBADMSG;
 	error = read_headers(census, memory, layout);
 	if (!error && !without_blocks)
-		error = batch_init(&batch, census->pool_size);
+		error = batch_init(&batch, census->pool_size, count_wanting(census));
 	for (unsigned i = 0; i < POOL_TRIES && !without_blocks && !error; i++)
 		error = read_blocks(census, memory, layout, &batch);
 	for (size_t i = 0; i < census->n_pools && !error; i++)
