@@ -95,10 +95,12 @@ int debug_offsets_apply(const uint8_t *data, size_t size, struct layout *layout,
 
 	if (!bytes_read(bytes, 0, cookie, sizeof(cookie)) ||
 	    memcmp(cookie, DEBUG_OFFSETS_COOKIE, sizeof(cookie)))
-		return fault_set(reterr_fault, -ENOENT, REASON_NOT_FOUND, 0, "debug_offsets.cookie");
+		return fault_set(reterr_fault, -ENOENT, REASON_NOT_FOUND, 0,
+				 "debug_offsets.cookie");
 	table = find_table(bytes, layout->minor);
 	if (!table)
-		return fault_set(reterr_fault, -ENOENT, REASON_UNSUPPORTED, 0, "debug_offsets.size");
+		return fault_set(reterr_fault, -ENOENT, REASON_UNSUPPORTED, 0,
+				 "debug_offsets.size");
 	if (number_at(bytes, table->free_threaded))
 		return fault_set(reterr_fault, -EOPNOTSUPP, REASON_UNSUPPORTED,
 				 table->free_threaded, "debug_offsets.free_threaded");

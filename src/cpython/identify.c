@@ -70,7 +70,9 @@ static bool parse_version(const char *text, struct parsed_version *ret)
 /* Py_Version (3.11+): PY_VERSION_HEX; Include/patchlevel.h says how it is put together. */
 static bool version_of_hex(uint32_t hex, struct parsed_version *ret)
 {
-	static const char *const levels[16] = { [0xa] = "a", [0xb] = "b", [0xc] = "rc", [0xf] = "" };
+	static const char *const levels[16] = {
+		[0xa] = "a", [0xb] = "b", [0xc] = "rc", [0xf] = ""
+	};
 	const char *level = levels[hex >> 4 & 15];
 
 	if (!level)
@@ -159,7 +161,10 @@ static bool has_symbol(const struct image *image, const char *name)
 	return !image_symbol(image, name, &symbol);
 }
 
-/* Objects/object.c: only where Py_GIL_DISABLED is defined; _PyRuntime's debug offsets say so too. */
+/*
+ * Objects/object.c of 3.13-3.15: the function is there only where Py_GIL_DISABLED
+ * is defined.  _PyRuntime's debug offsets say so too.
+ */
 static bool is_free_threaded(const struct image *image)
 {
 	struct image_symbol runtime;

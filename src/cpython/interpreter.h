@@ -64,7 +64,7 @@ const char *allocator_name(enum interpreter_allocator allocator);
 /* Built with the JIT compiler and, where the version says so (3.14+), with it turned on. */
 bool interpreter_has_jit(const struct interpreter *interpreter);
 const struct image *interpreter_image(const struct interpreter *interpreter);
-/* Address in the target of a symbol of the interpreter's image (PyDict_Type …); 0: there is none. */
+/* Address in the target of a symbol of the interpreter's image (PyDict_Type …); 0: none. */
 uint64_t interpreter_symbol(const struct interpreter *interpreter, const char *name);
 
 /* What the BPF frame walker has to know beyond the layout's offsets. */
@@ -106,7 +106,7 @@ struct interpreter_thread {
 	uint64_t tstate;
 	uint64_t interp;
 	uint64_t pthread_address; /* pthread_self() */
-	/* 0 where the version has none (before 3.11). Stale (the parent's) after a fork by C code. */
+	/* 0 where the version has none (before 3.11). The parent's after a fork by C code. */
 	uint64_t native_id;
 };
 /*

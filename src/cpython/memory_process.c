@@ -177,7 +177,7 @@ static size_t gather(struct process *process, struct memory_piece *pieces, size_
 	return n_iovecs;
 }
 
-/* Reads n ≤ IOV_MAX pieces; where one fails, the call ends short, and the next begins behind it. */
+/* At most IOV_MAX pieces; where one fails, a call ends short, and the next begins behind it. */
 static void read_batch(struct process *process, struct memory_piece *pieces, size_t n)
 {
 	struct iovec local[IOV_MAX], remote[IOV_MAX];

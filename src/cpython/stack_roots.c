@@ -77,7 +77,10 @@ static bool take_fs(struct tracker *tracker, const ZydisDecodedOperand *memory)
 	return true;
 }
 
-/* call __tls_get_addr with %rdi, or call *(%rax) with %rax, at a slot; the load that follows ends it. */
+/*
+ * call __tls_get_addr with %rdi at a slot, or call *(%rax) with %rax at one; the
+ * load that follows ends the search.
+ */
 static void take_call(struct tracker *tracker, const struct instruction *instruction)
 {
 	enum { RAX = 0, RDI = 7 };

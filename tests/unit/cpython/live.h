@@ -4,6 +4,7 @@
 #define TESTS_CPYTHON_LIVE_H
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -78,7 +79,8 @@ static inline void live_threads(struct live *live)
 	while (directory && (entry = readdir(directory)) &&
 	       live->n_native_ids < LIVE_THREADS_MAX)
 		if (entry->d_name[0] != '.')
-			live->native_ids[live->n_native_ids++] = (pid_t)strtol(entry->d_name, NULL, 10);
+			live->native_ids[live->n_native_ids++] =
+				(pid_t)strtol(entry->d_name, NULL, 10);
 }
 
 static inline void live_close(struct live *live)

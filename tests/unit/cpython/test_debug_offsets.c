@@ -64,8 +64,8 @@ static struct invented invent(void)
 static int apply(const struct invented *invented, struct layout *layout, struct fault *fault)
 {
 	*layout = *layout_find(13, 0);
-	return debug_offsets_apply((const uint8_t *)invented->words, sizeof(invented->words), layout,
-				   fault);
+	return debug_offsets_apply((const uint8_t *)invented->words, sizeof(invented->words),
+				   layout, fault);
 }
 
 static void assert_untouched(const struct layout *layout)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* Not python3 alone: libraries that a program loads late, and several interpreters in one process. */
+/* Libraries that a program loads late, and several interpreters in one process. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <glob.h>
@@ -88,7 +88,8 @@ static uint64_t read_word(const struct interpreter *interpreter, uint64_t addres
 
 /* Where interpreter.h says that the thread's current thread state is. */
 static uint64_t current_address(const struct interpreter *interpreter,
-				const struct interpreter_stack_roots *roots, uint64_t thread_pointer)
+				const struct interpreter_stack_roots *roots,
+				uint64_t thread_pointer)
 {
 	uint64_t dtv;
 
@@ -177,7 +178,8 @@ static void check_subinterpreters(struct child *child)
 	assert_int_equal(interpreter_arenas(interpreter, &arenas, &n, NULL), 0);
 	assert_int_equal(n, n_states);
 	for (size_t i = 0; i < n; i++)
-		assert_int_equal(arenas[i].interp != 0, interpreter_version(interpreter)->minor >= 12);
+		assert_int_equal(arenas[i].interp != 0,
+				 interpreter_version(interpreter)->minor >= 12);
 	free(arenas);
 	interpreter_free(interpreter);
 	live_close(&live);

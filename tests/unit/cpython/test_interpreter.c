@@ -131,10 +131,11 @@ static size_t count_arenas(const struct interpreter *interpreter)
 	assert_int_equal(interpreter_arenas(interpreter, &states, &n, NULL), 0);
 	for (size_t i = 0; i < n; i++)
 		for (uint32_t k = 0; k < states[i].maxarenas; k++) {
+			uint64_t object = states[i].arenas +
+					  k * (uint64_t)interpreter_layout(interpreter)->arena_size;
 			uint64_t address;
 
-			assert_int_equal(memory_read_u64(interpreter_memory(interpreter),
-							 states[i].arenas + k * interpreter_layout(interpreter)->arena_size,
+			assert_int_equal(memory_read_u64(interpreter_memory(interpreter), object,
 							 &address, NULL),
 					 0);
 			n_used += address != 0;
@@ -350,7 +351,8 @@ static void check_other_layouts(struct subject *subject)
 	for (size_t i = 0; i < n; i++) {
 		struct fault fault;
 		bool own = rows[i].minor == version->minor &&
-			   rows[i].micro_from <= version->micro && version->micro <= rows[i].micro_to;
+			   rows[i].micro_from <= version->micro &&
+			   version->micro <= rows[i].micro_to;
 		int error = confirm_with(subject, interpreter, &rows[i], &fault);
 
 		if (own != !error)
@@ -388,7 +390,7 @@ static int new_through(struct subject *subject, struct failing_memory *failing)
 	return error;
 }
 
-/* The N-th read fails, for every N, alone (another attempt may succeed) and with all that follow. */
+/* The N-th read fails, for every N: alone (another attempt may succeed), and with all later ones. */
 static void check_torture(struct subject *subject)
 {
 	struct failing_memory failing = { .inner = subject->live.memory };
@@ -401,7 +403,7 @@ static void check_torture(struct subject *subject)
 		if (!failing_visited(&failing))
 			break;
 		failing.from_there_on = true;
-		/* Past the last read that is needed, pools are looked at that need not be readable. */
+		/* The last ones look at pools, which need not be readable. */
 		if (new_through(subject, &failing) == 0)
 			assert_true(n > 100);
 	}

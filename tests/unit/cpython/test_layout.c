@@ -112,7 +112,8 @@ static void fields_keep_the_order_of_the_declarations(void **state)
 		assert_int_equal(l->var_size, 16);
 		assert_true(l->runtime_interpreters_head < l->runtime_interpreters_main);
 		assert_true(l->tstate_prev < l->tstate_next && l->tstate_next < l->tstate_interp);
-		assert_true(l->type_name < l->type_basicsize && l->type_basicsize < l->type_itemsize);
+		assert_true(l->type_name < l->type_basicsize &&
+			    l->type_basicsize < l->type_itemsize);
 		assert_true(l->pool_freeblock < l->pool_arenaindex &&
 			    l->pool_arenaindex < l->pool_szidx &&
 			    l->pool_szidx < l->pool_nextoffset);

@@ -34,7 +34,8 @@ struct fixture {
 
 static uint8_t *map(size_t size)
 {
-	uint8_t *start = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *start = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			      0);
 
 	assert_ptr_not_equal(start, MAP_FAILED);
 	return start;
@@ -133,8 +134,8 @@ static void a_failed_read_gives_the_address_and_no_value(void **state)
 	assert_int_equal(word, 42);
 	assert_int_equal(memory_read(fixture->memory, 0, buffer, sizeof(buffer), &fault), -EFAULT);
 	assert_int_equal(fault.where, 0);
-	assert_int_equal(memory_read(fixture->memory, UINT64_MAX - 8, buffer, sizeof(buffer), &fault),
-			 -EFAULT);
+	assert_int_equal(memory_read(fixture->memory, UINT64_MAX - 8, buffer, sizeof(buffer),
+				     &fault), -EFAULT);
 	assert_int_equal(memory_read(fixture->memory, 1ULL << 62, buffer, sizeof(buffer), &fault),
 			 -EFAULT);
 	assert_int_equal(memory_statistics(fixture->memory).failed_reads, 4);
@@ -174,8 +175,8 @@ static void absent_pages_of_a_file_are_read(void **state)
 	uint8_t buffer[2 * PAGE];
 
 	assert_false(is_present(fixture->child, (uint64_t)fixture->file));
-	assert_int_equal(memory_read(fixture->memory, (uint64_t)fixture->file, buffer, sizeof(buffer),
-				     NULL), 0);
+	assert_int_equal(memory_read(fixture->memory, (uint64_t)fixture->file, buffer,
+				     sizeof(buffer), NULL), 0);
 	assert_memory_equal(buffer, fixture->file_content, sizeof(buffer));
 }
 
@@ -219,7 +220,8 @@ static void a_string_ends_before_the_page_that_is_not_there(void **state)
 	assert_int_equal(memory_read_string(fixture->memory, (uint64_t)end - 6, buffer,
 					    sizeof(buffer), NULL), 0);
 	assert_string_equal(buffer, "snake");
-	assert_int_equal(memory_read_string(fixture->memory, (uint64_t)end - 6, buffer, 6, NULL), 0);
+	assert_int_equal(memory_read_string(fixture->memory, (uint64_t)end - 6, buffer, 6, NULL),
+			 0);
 	assert_int_equal(memory_read_string(fixture->memory, (uint64_t)end - 6, buffer, 5, &fault),
 			 -EOVERFLOW);
 	assert_int_equal(fault.reason, REASON_TOO_LARGE);
