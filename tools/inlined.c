@@ -94,7 +94,7 @@ static int visit_units(Dwarf *dwarf, const struct names *names)
 
 int main(int argc, char **argv)
 {
-	struct names names = { argv + 2, argc - 2 };
+	struct names names = {argv + 2, argc - 2};
 	Dwarf *dwarf;
 	int fd, result;
 

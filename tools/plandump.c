@@ -21,11 +21,8 @@ DEFINE_CLEANUP(struct image *, image_free)
 DEFINE_CLEANUP(struct plan *, plan_free)
 
 static const char *const kinds[SITE_KINDS] = {
-	[SITE_ALLOC] = "alloc",
-	[SITE_FREE] = "free",
-	[SITE_FRESH] = "fresh",
-	[SITE_CREATE] = "create",
-	[SITE_DESTROY] = "destroy",
+	[SITE_ALLOC] = "alloc",	  [SITE_FREE] = "free",	      [SITE_FRESH] = "fresh",
+	[SITE_CREATE] = "create", [SITE_DESTROY] = "destroy",
 };
 
 static void print_plan(const struct plan *plan)
@@ -33,15 +30,15 @@ static void print_plan(const struct plan *plan)
 	for (size_t i = 0; i < plan->n_sites; i++) {
 		const struct plan_site *site = &plan->sites[i];
 
-		printf("%s %#llx offset=%#llx reg=%u value=%u displacement=%d condition=%u size=%u\n",
-		       kinds[site->kind] ? kinds[site->kind] : "?",
-		       (unsigned long long)site->vaddr, (unsigned long long)site->offset,
-		       site->reg, site->value, site->displacement, site->condition, site->size_register);
+		printf("%s %#llx offset=%#llx reg=%u value=%u displacement=%d condition=%u "
+		       "size=%u\n",
+		       kinds[site->kind] ? kinds[site->kind] : "?", (unsigned long long)site->vaddr,
+		       (unsigned long long)site->offset, site->reg, site->value, site->displacement,
+		       site->condition, site->size_register);
 	}
 	printf("# instructions %u undecodable %u unresolved %u not-emulated %u pruned %u\n",
 	       plan->statistics.instructions, plan->statistics.undecodable,
-	       plan->statistics.unresolved, plan->statistics.not_emulated,
-	       plan->statistics.pruned);
+	       plan->statistics.unresolved, plan->statistics.not_emulated, plan->statistics.pruned);
 	for (unsigned kind = 0; kind < SITE_KINDS; kind++)
 		if (plan->statistics.by_kind[kind] > 0)
 			printf("# %s %u\n", kinds[kind] ? kinds[kind] : "?",
@@ -60,7 +57,7 @@ static int dump(const char *path, const struct plan_python_options *options)
 {
 	CLEANUP(image_free) struct image *image = NULL;
 	CLEANUP(plan_free) struct plan *plan = NULL;
-	struct fault fault = { 0 };
+	struct fault fault = {0};
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	double start, opened;
 	int error = fd < 0 ? -errno : 0;
@@ -83,7 +80,7 @@ static int dump(const char *path, const struct plan_python_options *options)
 
 int main(int argc, char **argv)
 {
-	struct plan_python_options options = { 0 };
+	struct plan_python_options options = {0};
 	int at = 1;
 
 	if (at < argc && strcmp(argv[at], "--destructions") == 0) {

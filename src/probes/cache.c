@@ -26,12 +26,12 @@
 #include "probes/plan.h"
 
 #define CACHE_MAGIC "PYLKPLAN"
-#define CACHE_VERSION 2 /* of the format, and of what the matchers find */
-#define CACHE_FILES_MAX 64 /* the oldest go when there are more */
+#define CACHE_VERSION 2	    /* of the format, and of what the matchers find */
+#define CACHE_FILES_MAX 64  /* the oldest go when there are more */
 #define CACHE_SCAN_MAX 4096 /* directory entries looked at */
 #define CACHE_SUFFIX ".plan"
 #define CACHE_NAME_MAX (2 * IMAGE_BUILD_ID_MAX + 64)
-#define FLAVOUR_MAX 32 /* bytes */
+#define FLAVOUR_MAX 32	   /* bytes */
 #define INSTRUCTION_MAX 15 /* bytes */
 
 struct cache_header {
@@ -62,8 +62,8 @@ _Static_assert(sizeof(struct cache_header) == 8 + 8 + 16 + 8 + 8 + IMAGE_BUILD_I
 _Static_assert(sizeof(struct cache_site) == 16 + 8 + 8 + PLAN_SITE_BYTES,
 	       "no padding in cache_site");
 
-#define CACHE_SIZE_MAX                                                                    \
-	(sizeof(struct cache_header) + PLAN_SITES_MAX * sizeof(struct cache_site) +       \
+#define CACHE_SIZE_MAX                                                                             \
+	(sizeof(struct cache_header) + PLAN_SITES_MAX * sizeof(struct cache_site) +                \
 	 sizeof(uint64_t))
 
 /* Sites name functions by static strings: append, never renumber. 0 is none. */
@@ -167,8 +167,7 @@ static void fill_program(char program[static 16])
 }
 
 /* Is it whole, ours, of this version, and of this image? */
-static bool header_matches(struct bytes file, const struct image *image,
-			   struct cache_header *ret)
+static bool header_matches(struct bytes file, const struct image *image, struct cache_header *ret)
 {
 	uint8_t build_id[IMAGE_BUILD_ID_MAX];
 	const size_t build_id_size = image_build_id(image, build_id);
@@ -200,9 +199,9 @@ static bool site_is_valid(const struct cache_site *site, const struct image *ima
 	const void *bytes;
 	uint64_t offset;
 
-	if (site->kind >= SITE_KINDS || site->reg > 15 ||
-	    site->value > VALUE_POOL_BY_ZF_MEMORY || site->condition > WIRE_CONDITION_ALWAYS ||
-	    site->length == 0 || site->length > INSTRUCTION_MAX || site->emulated > 1 ||
+	if (site->kind >= SITE_KINDS || site->reg > 15 || site->value > VALUE_POOL_BY_ZF_MEMORY ||
+	    site->condition > WIRE_CONDITION_ALWAYS || site->length == 0 ||
+	    site->length > INSTRUCTION_MAX || site->emulated > 1 ||
 	    site->function >= ARRAY_SIZE(function_names) ||
 	    site->return_slot > PLAN_RETURN_SLOT_MAX || site->size_register > CODE_REGISTERS)
 		return false;
@@ -283,7 +282,7 @@ int plan_load(const char *directory, const char *flavour, const struct image *im
 	error = read_file(directory_fd, name, &data, &size);
 	if (error)
 		return error == -ENOMEM ? error : -ENOENT;
-	file = (struct bytes){ data, size };
+	file = (struct bytes){data, size};
 	if (!header_matches(file, image, &header))
 		return -ENOENT;
 	error = fill_plan(plan, file, &header, image);
@@ -333,8 +332,7 @@ static void fill_site(struct cache_site *ret, const struct plan_site *site)
 
 static int serialise(const struct plan *plan, uint8_t **ret, size_t *ret_size)
 {
-	const size_t size = sizeof(struct cache_header) +
-			    plan->n_sites * sizeof(struct cache_site);
+	const size_t size = sizeof(struct cache_header) + plan->n_sites * sizeof(struct cache_site);
 	_cleanup_free_ uint8_t *data = malloc(size + sizeof(uint64_t));
 	struct cache_header header;
 	uint64_t checksum;
@@ -379,9 +377,9 @@ static int write_file(int directory, const char *name, const uint8_t *data, size
 
 	snprintf(temporary, sizeof(temporary), ".%s.%ld", name, (long)getpid());
 	{
-		_cleanup_close_ int fd = openat(directory, temporary,
-						O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-						0600);
+		_cleanup_close_ int fd =
+			openat(directory, temporary,
+			       O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 
 		if (fd < 0 && errno == EEXIST) { /* of a process of this id that died */
 			unlinkat(directory, temporary, 0);
@@ -411,7 +409,7 @@ static void evict(int directory)
 	const int copy = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_closedir_ DIR *entries = copy < 0 ? NULL : fdopendir(copy);
 	char oldest[sizeof(((struct dirent *)NULL)->d_name)] = "";
-	struct timespec oldest_time = { 0 };
+	struct timespec oldest_time = {0};
 	struct dirent *entry;
 	size_t n = 0;
 

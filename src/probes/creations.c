@@ -20,10 +20,10 @@
 #include "probes/tracing_flag.h"
 #include "probes/walk.h"
 
-#define BACK 8 /* instructions before what touches the flag */
+#define BACK 8		   /* instructions before what touches the flag */
 #define GC_HEADER_BYTES 16 /* also where ob_size lies behind ob_refcnt */
-#define TRACER_CREATE 0 /* PyRefTracer_CREATE (Include/cpython/object.h, 3.13) */
-#define TRACER_DESTROY 1 /* PyRefTracer_DESTROY */
+#define TRACER_CREATE 0	   /* PyRefTracer_CREATE (Include/cpython/object.h, 3.13) */
+#define TRACER_DESTROY 1   /* PyRefTracer_DESTROY */
 
 static const struct walk_limits near_limits = {
 	.path_steps = 24,
@@ -37,7 +37,7 @@ static const struct walk_limits far_limits = {
 	.path_branches = 160,
 	.steps = 3000,
 };
-static const struct walk_limits fast_limits = { .path_steps = 24, .steps = 24 };
+static const struct walk_limits fast_limits = {.path_steps = 24, .steps = 24};
 static const struct walk_limits slow_limits = {
 	.path_steps = 24,
 	.path_forks = 2,
@@ -50,8 +50,8 @@ DEFINE_CLEANUP(struct walk *, walk_free)
 struct creations {
 	struct code *code;
 	struct tracing_flag flag;
-	struct walk *walk; /* to the checks */
-	struct walk *arms; /* from them */
+	struct walk *walk;     /* to the checks */
+	struct walk *arms;     /* from them */
 	struct matches checks; /* every jump on the flag */
 	struct matches before; /* those behind a store of 1, which names the object */
 };
@@ -61,23 +61,23 @@ struct witnesses {
 	bool called;
 	uint64_t callee; /* 0: indirect */
 	bool object_named, object_fixed, second_known, stored;
-	int64_t second; /* the second argument, where it is a constant */
+	int64_t second;		  /* the second argument, where it is a constant */
 	struct state_name object; /* the first argument */
-	struct state_name store; /* where 1 is stored on the fast arm */
+	struct state_name store;  /* where 1 is stored on the fast arm */
 };
 
 /* An expression over the registers with which a path began, as a name there; -ENOENT. */
 static int name_initial(const struct symbols *symbols, expr value, struct state_name *ret)
 {
-	const bool memory = expr_kind(symbols, value) == EXPR_LOAD &&
-			    expr_value(symbols, value) == 8;
+	const bool memory =
+		expr_kind(symbols, value) == EXPR_LOAD && expr_value(symbols, value) == 8;
 	expr base;
 	int64_t offset;
 
 	expr_split(symbols, memory ? expr_a(symbols, value) : value, &base, &offset);
 	if (expr_kind(symbols, base) != EXPR_INITIAL || offset < INT16_MIN || offset > INT16_MAX)
 		return -ENOENT;
-	*ret = (struct state_name){ (uint8_t)expr_value(symbols, base), memory, (int16_t)offset };
+	*ret = (struct state_name){(uint8_t)expr_value(symbols, base), memory, (int16_t)offset};
 	return 0;
 }
 
@@ -99,8 +99,8 @@ static void fast_stored(struct walk *walk, struct walk_path *path, void *context
 	struct witnesses *witnesses = context;
 
 	if (!witnesses->stored && is_store_of_one(walk->symbols, store))
-		witnesses->stored = name_initial(walk->symbols, store->address,
-						 &witnesses->store) == 0;
+		witnesses->stored =
+			name_initial(walk->symbols, store->address, &witnesses->store) == 0;
 }
 
 static bool fast_called(struct walk *walk, struct walk_path *path, void *context)
@@ -120,8 +120,8 @@ static bool slow_called(struct walk *walk, struct walk_path *path, void *context
 		return true;
 	witnesses->called = true;
 	witnesses->callee = code_branch_address(walk->code, path->index);
-	witnesses->object_named = name_initial(walk->symbols, registers[CODE_RDI],
-					       &witnesses->object) == 0;
+	witnesses->object_named =
+		name_initial(walk->symbols, registers[CODE_RDI], &witnesses->object) == 0;
 	witnesses->object_fixed = expr_kind(walk->symbols, registers[CODE_RDI]) == EXPR_CONSTANT;
 	witnesses->second_known = expr_kind(walk->symbols, registers[CODE_RSI]) == EXPR_CONSTANT;
 	witnesses->second = expr_value(walk->symbols, registers[CODE_RSI]);
@@ -153,7 +153,7 @@ static int examine(struct creations *creations, size_t index, struct witnesses *
 	const size_t fast = zero_taken ? taken : next, slow = zero_taken ? next : taken;
 	int error = 0;
 
-	*ret = (struct witnesses){ 0 };
+	*ret = (struct witnesses){0};
 	if (fast != CODE_NONE)
 		error = walk_run(creations->arms, fast, fast, &fast_limits, &fast_visitor, ret);
 	if (!error && slow != CODE_NONE)
@@ -173,7 +173,7 @@ static int name_by_store(struct creations *creations, const struct state *state,
 	    operand->index == CODE_REGISTER_NONE && operand->value >= INT16_MIN &&
 	    operand->value <= INT16_MAX &&
 	    symbols_sum(symbols, state->registers[operand->base], operand->value) == object) {
-		*ret = (struct state_name){ operand->base, false, (int16_t)operand->value };
+		*ret = (struct state_name){operand->base, false, (int16_t)operand->value};
 		return 0;
 	}
 	return state_name_of(symbols, state, object, ret);
@@ -206,7 +206,7 @@ static void at_conditional(struct walk *walk, struct walk_path *path, void *cont
 	const struct state *state = &path->state;
 	const uint8_t condition = code_at(walk->code, path->index)->condition;
 	const struct state_store *store;
-	struct match match = { .at = (uint32_t)path->index, .kind = SITE_CREATE };
+	struct match match = {.at = (uint32_t)path->index, .kind = SITE_CREATE};
 
 	if (state->flags != FLAGS_ZERO || state->flags_size_bytes != creations->flag.size_bytes ||
 	    (condition != CONDITION_EQUAL && condition != CONDITION_NOT_EQUAL) ||
@@ -244,7 +244,7 @@ static const struct walk_limits *limits_for(const struct creations *creations, s
 
 static int find_checks(struct creations *creations)
 {
-	static const struct walk_visitor visitor = { .conditional = at_conditional };
+	static const struct walk_visitor visitor = {.conditional = at_conditional};
 
 	for (size_t i = 0; i < code_count(creations->code); i++) {
 		const struct walk_limits *limits = limits_for(creations, i);
@@ -358,8 +358,8 @@ static int judge(struct creations *creations, bool destructions, struct matches 
 		struct match match = creations->checks.items[i];
 
 		match.condition = WIRE_CONDITION_ALWAYS;
-		if (tracer ? !judge_tracer(creations, &seen[i], &match) :
-			     !judge_tracemalloc(&seen[i], callee, &match))
+		if (tracer ? !judge_tracer(creations, &seen[i], &match)
+			   : !judge_tracemalloc(&seen[i], callee, &match))
 			continue;
 		if (match.kind == SITE_CREATE || destructions)
 			matches_add(matches, &match);

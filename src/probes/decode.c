@@ -15,7 +15,7 @@
 #include "probes/decode_private.h"
 
 #define WORD_BITS 64
-#define AVERAGE_LENGTH 4 /* bytes an instruction, for the first allocation */
+#define AVERAGE_LENGTH 4	     /* bytes an instruction, for the first allocation */
 #define POOL_DUMMY_SIZE_CLASS 0xffff /* DUMMY_SIZE_IDX (Objects/obmalloc.c): no class yet */
 
 DEFINE_CLEANUP(struct code *, code_free)
@@ -293,11 +293,11 @@ static void resolve_targets(struct code *code)
 		struct code_instruction *instruction = &code->instructions[i];
 		size_t index;
 
-		if (instruction->target == CODE_TARGET_NONE ||
-		    instruction->hints & HINT_REFERENCE)
+		if (instruction->target == CODE_TARGET_NONE || instruction->hints & HINT_REFERENCE)
 			continue;
 		/* Signed: a target may lie below the base, which is then outside. */
-		index = code_index(code, code->base + (uint64_t)(int64_t)(int32_t)instruction->target);
+		index = code_index(code,
+				   code->base + (uint64_t)(int64_t)(int32_t)instruction->target);
 		instruction->target = index == CODE_NONE ? CODE_TARGET_NONE : (uint32_t)index;
 	}
 }
@@ -308,8 +308,8 @@ static int make(struct code *code, struct starts *starts)
 	uint64_t total = 0;
 	int error;
 
-	if (!ZYAN_SUCCESS(ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64,
-					   ZYDIS_STACK_WIDTH_64)) ||
+	if (!ZYAN_SUCCESS(
+		    ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64)) ||
 	    !ZYAN_SUCCESS(ZydisDecoderInit(&code->decoder, ZYDIS_MACHINE_MODE_LONG_64,
 					   ZYDIS_STACK_WIDTH_64)) ||
 	    !ZYAN_SUCCESS(ZydisDecoderEnableMode(&decoder, ZYDIS_DECODER_MODE_MINIMAL, ZYAN_TRUE)))
@@ -364,7 +364,7 @@ int code_new(const struct image *image, struct code **ret, struct fault *reterr_
 	CLEANUP(code_free) struct code *code = NULL;
 	const struct image_range *ranges = NULL;
 	const size_t n = image_code_ranges(image, &ranges);
-	struct starts starts = { 0 };
+	struct starts starts = {0};
 	int error;
 
 	code = allocate(n);
@@ -394,7 +394,7 @@ int code_new(const struct image *image, struct code **ret, struct fault *reterr_
 int code_new_from_bytes(const struct code_bytes *ranges, size_t n_ranges, struct code **ret)
 {
 	CLEANUP(code_free) struct code *code = allocate(n_ranges);
-	struct starts starts = { 0 };
+	struct starts starts = {0};
 	int error;
 
 	if (!code)

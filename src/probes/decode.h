@@ -26,7 +26,7 @@
 #include "target/image.h"
 
 #define CODE_BYTES_MAX (128U << 20) /* executable bytes of one image */
-#define CODE_NONE SIZE_MAX /* no such instruction */
+#define CODE_NONE SIZE_MAX	    /* no such instruction */
 
 /* Registers are numbered as x86-64 encodes them: rax 0 ... rdi 7, r8 8 ... r15 15. */
 enum code_register {
@@ -45,10 +45,10 @@ enum code_register {
 };
 
 enum code_flow {
-	FLOW_NEXT, /* goes on with the next instruction */
-	FLOW_CONDITIONAL, /* jcc */
+	FLOW_NEXT,		/* goes on with the next instruction */
+	FLOW_CONDITIONAL,	/* jcc */
 	FLOW_CONDITIONAL_OTHER, /* jrcxz, loop: conditional, but not on the flags alone */
-	FLOW_JUMP, /* direct */
+	FLOW_JUMP,		/* direct */
 	FLOW_JUMP_INDIRECT,
 	FLOW_CALL, /* direct */
 	FLOW_CALL_INDIRECT,
@@ -57,28 +57,28 @@ enum code_flow {
 
 /* Condition codes: the low nibble of jcc's opcode (Intel SDM vol. 2, appendix B). */
 enum code_condition {
-	CONDITION_EQUAL = 4, /* ZF = 1 */
+	CONDITION_EQUAL = 4,	 /* ZF = 1 */
 	CONDITION_NOT_EQUAL = 5, /* ZF = 0 */
 };
 
 /* What the sweep notices in passing: prefilters for the matchers, nothing to rely on alone. */
 enum code_hint {
-	HINT_LOAD_8 = 0x01, /* mov r64, [base + 8], base not rsp */
-	HINT_STORE_8 = 0x02, /* mov [base + 8], r64, base not rsp */
-	HINT_WRITE_0 = 0x04, /* 32-bit mov, inc, dec, add or sub of memory at [base + 0] */
-	HINT_STORE_24 = 0x08, /* mov [base + 0x24], r32 or imm32: a pool gets a size class */
+	HINT_LOAD_8 = 0x01,    /* mov r64, [base + 8], base not rsp */
+	HINT_STORE_8 = 0x02,   /* mov [base + 8], r64, base not rsp */
+	HINT_WRITE_0 = 0x04,   /* 32-bit mov, inc, dec, add or sub of memory at [base + 0] */
+	HINT_STORE_24 = 0x08,  /* mov [base + 0x24], r32 or imm32: a pool gets a size class */
 	HINT_REFERENCE = 0x10, /* rip-relative, 32-bit displacement or 32-bit immediate */
-	HINT_SLOT = 0x20, /* mov r64, [rip + displacement]: may load a GOT slot */
+	HINT_SLOT = 0x20,      /* mov r64, [rip + displacement]: may load a GOT slot */
 };
 
 #define CODE_TARGET_NONE UINT32_MAX
 
 struct code_instruction {
-	uint32_t offset; /* from the image's lowest code address, bytes */
-	uint8_t length; /* bytes, 1-15 */
-	uint8_t flow; /* enum code_flow */
+	uint32_t offset;   /* from the image's lowest code address, bytes */
+	uint8_t length;	   /* bytes, 1-15 */
+	uint8_t flow;	   /* enum code_flow */
 	uint8_t condition; /* FLOW_CONDITIONAL: enum code_condition, 0-15 */
-	uint8_t hints; /* enum code_hint */
+	uint8_t hints;	   /* enum code_hint */
 	/*
 	 * Branches: index of the target, CODE_TARGET_NONE when it is outside or no
 	 * boundary.  HINT_REFERENCE: the low 32 bits of (address meant - base).
@@ -96,24 +96,24 @@ enum code_operand_kind {
 };
 
 struct code_operand {
-	uint8_t kind; /* enum code_operand_kind */
+	uint8_t kind;	    /* enum code_operand_kind */
 	uint8_t size_bytes; /* 1, 2, 4, 8, ...; 255 for more */
-	uint8_t reg; /* REGISTER; a high byte (ah ...) has size_bytes 1 as well */
-	uint8_t base; /* MEMORY: register, or CODE_REGISTER_NONE */
-	uint8_t index; /* MEMORY: register, or CODE_REGISTER_NONE */
-	uint8_t scale; /* MEMORY: 1, 2, 4, 8 */
-	bool segment; /* MEMORY: relative to fs or gs */
-	bool segment_gs; /* MEMORY with segment: gs rather than fs */
+	uint8_t reg;	    /* REGISTER; a high byte (ah ...) has size_bytes 1 as well */
+	uint8_t base;	    /* MEMORY: register, or CODE_REGISTER_NONE */
+	uint8_t index;	    /* MEMORY: register, or CODE_REGISTER_NONE */
+	uint8_t scale;	    /* MEMORY: 1, 2, 4, 8 */
+	bool segment;	    /* MEMORY: relative to fs or gs */
+	bool segment_gs;    /* MEMORY with segment: gs rather than fs */
 	/* IMMEDIATE: value; MEMORY: displacement, or the address meant if it was rip-relative. */
 	int64_t value;
 };
 
 /* An instruction's operands and effects. */
 struct code_operation {
-	uint16_t mnemonic; /* ZydisMnemonic */
+	uint16_t mnemonic;  /* ZydisMnemonic */
 	uint8_t n_operands; /* explicit ones, at most 2 are kept */
 	bool writes_zero_flag;
-	bool writes_memory; /* through an explicit memory operand */
+	bool writes_memory;	    /* through an explicit memory operand */
 	uint16_t registers_written; /* a bit a register, implicit ones included */
 	struct code_operand operands[2];
 };
@@ -147,7 +147,8 @@ size_t code_previous(const struct code *code, size_t index);
 size_t code_target(const struct code *code, size_t index);
 /* Direct branches: the address even when that is outside (a PLT); 0 for all other instructions. */
 uint64_t code_branch_address(struct code *code, size_t index);
-/* HINT_REFERENCE: the address meant by rip + displacement, or the displacement or immediate itself. */
+/* HINT_REFERENCE: the address meant by rip + displacement, or the displacement or immediate itself.
+ */
 uint64_t code_reference(const struct code *code, size_t index);
 /* Operands, decoded now if they weren't yet; NULL if memory runs out. Valid until the next call. */
 const struct code_operation *code_operation(struct code *code, size_t index);

@@ -10,19 +10,19 @@
 struct code_range {
 	uint64_t start, end; /* vaddr */
 	const uint8_t *data; /* the image's */
-	uint64_t *begins; /* a bit a byte: an instruction begins here */
-	uint32_t *rank; /* a word of begins: instructions before it, of all ranges */
+	uint64_t *begins;    /* a bit a byte: an instruction begins here */
+	uint32_t *rank;	     /* a word of begins: instructions before it, of all ranges */
 };
 
 struct code {
-	uint64_t base; /* lowest address */
+	uint64_t base;		   /* lowest address */
 	struct code_range *ranges; /* ascending, not overlapping */
 	size_t n_ranges;
 	struct code_instruction *instructions;
 	size_t n_instructions, capacity;
 	size_t n_undecodable;
 
-	ZydisDecoder decoder; /* of operands */
+	ZydisDecoder decoder;		   /* of operands */
 	struct code_operation *operations; /* in the order in which they were asked for */
 	size_t n_operations, operations_capacity;
 

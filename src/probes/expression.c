@@ -9,7 +9,7 @@
 #include "probes/symbolic.h"
 
 #define UNKNOWN_BIT UINT32_C(0x80000000)
-#define NODES_MAX 8192 /* a walk of 400 steps makes about as many */
+#define NODES_MAX 8192	      /* a walk of 400 steps makes about as many */
 #define SLOTS (2 * NODES_MAX) /* a power of two */
 #define CONTAINS_DEPTH_MAX 24
 

@@ -30,7 +30,7 @@
 #define MAX_NEXT_OFFSET 0x2c
 
 #define INITIALISATION_STEPS 40
-#define WAYS_IN_MAX 64 /* conditional jumps that lead to one P */
+#define WAYS_IN_MAX 64	  /* conditional jumps that lead to one P */
 #define BACKWARDS_MAX 300 /* instructions walked back from one P */
 #define Z_BACK 14
 
@@ -89,7 +89,7 @@ static bool run_straight(struct fresh *fresh, struct state *state, size_t index,
 static bool initialises(struct fresh *fresh, const struct state *state, expr pool)
 {
 	struct symbols *symbols = fresh->symbols;
-	static const int fields[] = { SIZE_CLASS, NEXT_OFFSET, MAX_NEXT_OFFSET };
+	static const int fields[] = {SIZE_CLASS, NEXT_OFFSET, MAX_NEXT_OFFSET};
 	const struct state_store *freeblock, *end;
 
 	/* Stack frames have stores everywhere. */
@@ -109,7 +109,7 @@ static bool initialises(struct fresh *fresh, const struct state *state, expr poo
 /* Is the store to [X+0x24] at index P? */
 static bool is_initialisation(struct fresh *fresh, size_t index)
 {
-	static const unsigned backs[] = { 0, 4, 8, 14 };
+	static const unsigned backs[] = {0, 4, 8, 14};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(backs); i++) {
 		const size_t start = walk_start_before(fresh->code, index, backs[i]);
@@ -149,7 +149,7 @@ static void add_way(struct ways *ways, size_t jump, bool taken, size_t entry)
 		ways->incomplete = true;
 		return;
 	}
-	ways->ways[ways->n++] = (struct way_in){ jump, taken, entry };
+	ways->ways[ways->n++] = (struct way_in){jump, taken, entry};
 }
 
 static void add_waiting(struct ways *ways, size_t index)
@@ -220,7 +220,7 @@ static int ways_to(struct ways *ways, struct code *code, size_t index)
 	ways->incomplete = false;
 	add_waiting(ways, index);
 	while (ways->n_waiting > 0) {
-		struct arrival arrival = { ways, ways->waiting[--ways->n_waiting] };
+		struct arrival arrival = {ways, ways->waiting[--ways->n_waiting]};
 		int error = code_branches_to_visit(code, arrival.entry, arrive_by_branch, &arrival);
 
 		if (error)
@@ -270,8 +270,8 @@ static int name_pool(struct fresh *fresh, size_t entry, size_t initialisation,
 		return -ENOENT;
 	ret->reg = (uint8_t)expr_value(symbols, base);
 	ret->displacement = (int16_t)offset;
-	*ret_size_register = size_register(
-		symbols, state_operand(symbols, &state, &operation->operands[1]));
+	*ret_size_register =
+		size_register(symbols, state_operand(symbols, &state, &operation->operands[1]));
 	return 0;
 }
 
@@ -341,9 +341,9 @@ static bool leads_through(const struct fresh *fresh, size_t entry, size_t index,
 			return false;
 		if (entry == index)
 			return true;
-		entry = code_at(fresh->code, entry)->flow == FLOW_JUMP ?
-				code_target(fresh->code, entry) :
-				code_next(fresh->code, entry);
+		entry = code_at(fresh->code, entry)->flow == FLOW_JUMP
+				? code_target(fresh->code, entry)
+				: code_next(fresh->code, entry);
 	}
 	return false;
 }
@@ -375,9 +375,10 @@ static bool add_later_jump(struct fresh *fresh, const struct ways *ways, const s
 		for (size_t i = 0; i < ways->n; i++)
 			shared += leads_through(fresh, ways->ways[i].entry, index, initialisation);
 		if (shared == 1 && name_pool(fresh, index, initialisation, &match.name,
-					   &match.size_register) == 0) {
+					     &match.size_register) == 0) {
 			match.at = (uint32_t)index;
-			match.value = match.name.memory ? VALUE_POOL_FIRST_MEMORY : VALUE_POOL_FIRST;
+			match.value =
+				match.name.memory ? VALUE_POOL_FIRST_MEMORY : VALUE_POOL_FIRST;
 			matches_add(fresh->matches, &match);
 			return true;
 		}
@@ -411,7 +412,7 @@ int match_fresh_pools(struct code *code, struct matches *matches, uint32_t *ret_
 {
 	CLEANUP(symbols_free) struct symbols *symbols = NULL;
 	_cleanup_free_ struct ways *ways = malloc(sizeof(*ways));
-	struct fresh fresh = { .code = code, .matches = matches };
+	struct fresh fresh = {.code = code, .matches = matches};
 	int error = symbols_new(&symbols);
 
 	if (error || !ways)

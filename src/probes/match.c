@@ -11,7 +11,7 @@ void matches_done(struct matches *matches)
 {
 	free(matches->items);
 	free(matches->slots);
-	*matches = (struct matches){ 0 };
+	*matches = (struct matches){0};
 }
 
 static uint32_t *slot_of(const struct matches *matches, size_t at, unsigned kind)
@@ -72,8 +72,8 @@ static void meet(struct match *match, const struct match *other)
 	if (match->size_register != other->size_register)
 		match->size_register = 0;
 	match->named = match->named && other->named && name_equal(&match->name, &other->name);
-	match->pool_named = match->pool_named && other->pool_named &&
-			    name_equal(&match->pool, &other->pool);
+	match->pool_named =
+		match->pool_named && other->pool_named && name_equal(&match->pool, &other->pool);
 }
 
 void matches_add(struct matches *matches, const struct match *match)

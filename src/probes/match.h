@@ -21,15 +21,15 @@
 #define MATCHES_MAX 65536 /* of one image, sites that are not planned in the end included */
 
 struct match {
-	uint32_t at; /* index of the instruction */
-	uint8_t kind; /* enum wire_site_kind */
-	uint8_t value; /* enum wire_value */
-	uint8_t condition; /* or WIRE_CONDITION_ALWAYS */
+	uint32_t at;	    /* index of the instruction */
+	uint8_t kind;	    /* enum wire_site_kind */
+	uint8_t value;	    /* enum wire_value */
+	uint8_t condition;  /* or WIRE_CONDITION_ALWAYS */
 	uint16_t registers; /* each of these holds the pointer, on all paths seen */
-	bool named; /* without a register: name is right on all paths seen */
+	bool named;	    /* without a register: name is right on all paths seen */
 	struct state_name name;
-	uint8_t size_register; /* fresh pools: as in struct plan_site */
-	bool pool_named; /* frees, last resort: pool is right on all paths seen */
+	uint8_t size_register;	/* fresh pools: as in struct plan_site */
+	bool pool_named;	/* frees, last resort: pool is right on all paths seen */
 	struct state_name pool; /* where the pool's freeblock, just set to the block, is read */
 };
 
@@ -50,7 +50,8 @@ void matches_add(struct matches *matches, const struct match *match);
 /* pymalloc_alloc and pymalloc_free, wherever they were inlined. */
 int match_pymalloc(struct code *code, struct matches *matches);
 
-/* allocate_from_new_pool, by emulated jumps alone; *ret_unresolved: ways in that could not be named. */
+/* allocate_from_new_pool, by emulated jumps alone; *ret_unresolved: ways in that could not be
+ * named. */
 int match_fresh_pools(struct code *code, struct matches *matches, uint32_t *ret_unresolved);
 
 struct tracing_flag;

@@ -18,8 +18,7 @@ static uint8_t general_register(ZydisRegister reg)
 	return (uint8_t)(whole - ZYDIS_REGISTER_RAX);
 }
 
-static void fill_memory(struct code_operand *ret, const ZydisDecodedOperand *operand,
-			uint64_t next)
+static void fill_memory(struct code_operand *ret, const ZydisDecodedOperand *operand, uint64_t next)
 {
 	ret->kind = OPERAND_MEMORY;
 	ret->base = ret->index = CODE_REGISTER_NONE;
@@ -41,7 +40,7 @@ static void fill_operand(struct code_operand *ret, const ZydisDecodedOperand *op
 {
 	const unsigned size_bytes = operand->size / 8;
 
-	*ret = (struct code_operand){ .kind = OPERAND_OTHER };
+	*ret = (struct code_operand){.kind = OPERAND_OTHER};
 	ret->size_bytes = size_bytes > SIZE_BYTES_MAX ? SIZE_BYTES_MAX : (uint8_t)size_bytes;
 	switch (operand->type) {
 	case ZYDIS_OPERAND_TYPE_REGISTER:
@@ -64,8 +63,7 @@ static void fill_operand(struct code_operand *ret, const ZydisDecodedOperand *op
 	}
 }
 
-static void note_effects(struct code_operation *ret, const ZydisDecodedOperand *operands,
-			 size_t n)
+static void note_effects(struct code_operation *ret, const ZydisDecodedOperand *operands, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		uint8_t reg;
@@ -93,16 +91,15 @@ static bool decode(const struct code *code, size_t index, struct code_operation 
 						 code_instruction_bytes(code, index), at->length,
 						 &instruction, operands)))
 		return false;
-	*ret = (struct code_operation){ .mnemonic = (uint16_t)instruction.mnemonic };
+	*ret = (struct code_operation){.mnemonic = (uint16_t)instruction.mnemonic};
 	for (size_t i = 0; i < instruction.operand_count_visible && ret->n_operands < 2; i++)
 		fill_operand(&ret->operands[ret->n_operands++], &operands[i], next);
 	note_effects(ret, operands, instruction.operand_count);
 	if (instruction.cpu_flags)
-		ret->writes_zero_flag = (instruction.cpu_flags->modified |
-					 instruction.cpu_flags->set_0 |
-					 instruction.cpu_flags->set_1 |
-					 instruction.cpu_flags->undefined) &
-					ZYDIS_CPUFLAG_ZF;
+		ret->writes_zero_flag =
+			(instruction.cpu_flags->modified | instruction.cpu_flags->set_0 |
+			 instruction.cpu_flags->set_1 | instruction.cpu_flags->undefined) &
+			ZYDIS_CPUFLAG_ZF;
 	return true;
 }
 

@@ -33,14 +33,10 @@ int plan_new(const struct image *image, struct plan **ret)
 const char *plan_site_function(unsigned kind)
 {
 	static const char *const names[SITE_KINDS] = {
-		[SITE_ALLOC] = "pymalloc_alloc",
-		[SITE_FREE] = "pymalloc_free",
-		[SITE_FRESH] = "allocate_from_new_pool",
-		[SITE_CREATE] = "_Py_NewReference",
-		[SITE_DESTROY] = "_Py_Dealloc",
-		[SITE_NATIVE_FREE] = "free",
-		[SITE_REALLOC_ENTER] = "realloc",
-		[SITE_REALLOC_RETURN] = "realloc",
+		[SITE_ALLOC] = "pymalloc_alloc",	 [SITE_FREE] = "pymalloc_free",
+		[SITE_FRESH] = "allocate_from_new_pool", [SITE_CREATE] = "_Py_NewReference",
+		[SITE_DESTROY] = "_Py_Dealloc",		 [SITE_NATIVE_FREE] = "free",
+		[SITE_REALLOC_ENTER] = "realloc",	 [SITE_REALLOC_RETURN] = "realloc",
 	};
 
 	return kind < SITE_KINDS ? names[kind] : NULL;

@@ -27,25 +27,28 @@ struct plan_site {
 	uint64_t vaddr;
 	uint64_t offset; /* in the file, as the kernel wants it */
 	int16_t displacement;
-	uint8_t kind; /* enum wire_site_kind */
-	uint8_t reg; /* 0-15 */
-	uint8_t value; /* enum wire_value */
-	uint8_t condition; /* 0-15, or WIRE_CONDITION_ALWAYS */
-	uint8_t length; /* of the instruction, bytes */
+	uint8_t kind;			/* enum wire_site_kind */
+	uint8_t reg;			/* 0-15 */
+	uint8_t value;			/* enum wire_value */
+	uint8_t condition;		/* 0-15, or WIRE_CONDITION_ALWAYS */
+	uint8_t length;			/* of the instruction, bytes */
 	uint8_t bytes[PLAN_SITE_BYTES]; /* the instruction, to be compared before attaching */
-	/* SITE_NATIVE_ALLOC, SITE_REALLOC_RETURN: 1 + words from rsp to the return address; 0: not known. */
+	/* SITE_NATIVE_ALLOC, SITE_REALLOC_RETURN: 1 + words from rsp to the return address; 0: not
+	 * known. */
 	uint8_t return_slot;
-	uint8_t size_register; /* SITE_FRESH: 1 + the register with the size class's index; 0: not known */
-	bool emulated; /* the kernel emulates it: cheap, leaves no trace */
-	const char *function; /* static name of what it is part of, for messages; may be NULL */
+	uint8_t size_register; /* SITE_FRESH: 1 + the register with the size class's index; 0: not
+				  known */
+	bool emulated;	       /* the kernel emulates it: cheap, leaves no trace */
+	const char *function;  /* static name of what it is part of, for messages; may be NULL */
 };
 
 struct plan_statistics {
 	uint32_t instructions; /* decoded */
-	uint32_t undecodable; /* places that did not decode */
-	uint32_t unresolved; /* matched, but the pointer could not be named */
-	uint32_t not_emulated; /* sites that had to be left single-stepped (not planned unless asked) */
-	uint32_t pruned; /* in code that nothing reaches (BOLT's old text) */
+	uint32_t undecodable;  /* places that did not decode */
+	uint32_t unresolved;   /* matched, but the pointer could not be named */
+	uint32_t not_emulated; /* sites that had to be left single-stepped (not planned unless
+				  asked) */
+	uint32_t pruned;       /* in code that nothing reaches (BOLT's old text) */
 	uint32_t by_kind[SITE_KINDS];
 };
 

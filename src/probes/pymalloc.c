@@ -21,7 +21,7 @@
 #include "probes/walk.h"
 
 #define FREEBLOCK 8 /* offset in struct pool_header */
-#define BACK 12 /* instructions before the load of freeblock */
+#define BACK 12	    /* instructions before the load of freeblock */
 
 static const struct walk_limits limits = {
 	.path_steps = 48,
@@ -157,7 +157,7 @@ static bool worth_walking(const struct code *code, size_t start, size_t pivot)
 	struct {
 		size_t index;
 		unsigned steps, branches;
-	} waiting[WALK_DEPTH_MAX], at = { start, 0, 0 };
+	} waiting[WALK_DEPTH_MAX], at = {start, 0, 0};
 	const uint8_t wanted = HINT_STORE_8 | HINT_WRITE_0;
 	unsigned n_waiting = 0, steps = 0;
 	uint8_t seen = 0;

@@ -22,9 +22,9 @@ static int choose_name(const struct match *match, struct plan_site *ret)
 	ret->value = match->value;
 	ret->condition = match->condition;
 	if (match->registers)
-		name = (struct state_name){ (uint8_t)__builtin_ctz(match->registers), false, 0 };
+		name = (struct state_name){(uint8_t)__builtin_ctz(match->registers), false, 0};
 	else if (match->pool_named && (!match->named || match->name.memory))
-		name = (struct state_name){ match->pool.reg, true, match->pool.displacement };
+		name = (struct state_name){match->pool.reg, true, match->pool.displacement};
 	else if (!match->named)
 		return -ENOENT;
 	if (match->value == VALUE_REGISTER && name.memory)
@@ -41,7 +41,7 @@ static int add_matches(struct plan_builder *builder, const struct matches *match
 
 	for (size_t i = 0; i < matches->n; i++) {
 		const struct match *match = &matches->items[i];
-		struct plan_site site = { .kind = match->kind };
+		struct plan_site site = {.kind = match->kind};
 		int error;
 
 		if (choose_name(match, &site)) {
@@ -77,7 +77,7 @@ static int match_all(struct code *code, const struct image *image,
 int plan_make_python(const struct image *image, const struct plan_python_options *options,
 		     struct plan **ret, struct fault *reterr_fault)
 {
-	__attribute__((cleanup(matches_done))) struct matches matches = { 0 };
+	__attribute__((cleanup(matches_done))) struct matches matches = {0};
 	CLEANUP(code_free) struct code *code = NULL;
 	CLEANUP(plan_free) struct plan *plan = NULL;
 	struct plan_builder builder;
@@ -96,7 +96,7 @@ int plan_make_python(const struct image *image, const struct plan_python_options
 	if (error)
 		return error;
 	plan->statistics.unresolved = unresolved;
-	builder = (struct plan_builder){ .image = image, .code = code, .plan = plan };
+	builder = (struct plan_builder){.image = image, .code = code, .plan = plan};
 	error = add_matches(&builder, &matches);
 	if (!error)
 		error = plan_builder_finish(&builder);

@@ -116,8 +116,7 @@ static void set_register(struct symbols *symbols, struct state *state,
 	state->registers[operand->reg] = value;
 }
 
-static int set_memory(struct state *state, expr address, unsigned size_bytes, expr value,
-		      size_t at)
+static int set_memory(struct state *state, expr address, unsigned size_bytes, expr value, size_t at)
 {
 	if (state->n_stores == STATE_STORES_MAX)
 		return -ENOBUFS;
@@ -158,8 +157,7 @@ static int step_other(struct symbols *symbols, struct state *state,
 	const struct code_operand *first = &operation->operands[0];
 	expr address = EXPR_NONE;
 
-	if (operation->writes_memory && operation->n_operands > 0 &&
-	    first->kind == OPERAND_MEMORY)
+	if (operation->writes_memory && operation->n_operands > 0 && first->kind == OPERAND_MEMORY)
 		address = state_address(symbols, state, first);
 	for (unsigned reg = 0; reg < CODE_REGISTERS; reg++)
 		if (operation->registers_written & 1U << reg)
@@ -409,7 +407,7 @@ static bool fits_displacement(int64_t value)
 static int name_slot(const struct symbols *symbols, const struct state *state, expr address,
 		     struct state_name *ret)
 {
-	static const uint8_t frames[] = { CODE_RSP, CODE_RBP };
+	static const uint8_t frames[] = {CODE_RSP, CODE_RBP};
 	expr base, other;
 	int64_t offset, there;
 
@@ -420,7 +418,7 @@ static int name_slot(const struct symbols *symbols, const struct state *state, e
 			continue;
 		if (frames[i] == CODE_RSP && offset < there)
 			continue; /* popped: what is there now may be another's */
-		*ret = (struct state_name){ frames[i], true, (int16_t)(offset - there) };
+		*ret = (struct state_name){frames[i], true, (int16_t)(offset - there)};
 		return 0;
 	}
 	return -ENOENT;
@@ -458,7 +456,7 @@ static int name_by_displacement(const struct symbols *symbols, const struct stat
 		expr_split(symbols, state->registers[reg], &other, &there);
 		if (other != base || !fits_displacement(offset - there))
 			continue;
-		*ret = (struct state_name){ (uint8_t)reg, false, (int16_t)(offset - there) };
+		*ret = (struct state_name){(uint8_t)reg, false, (int16_t)(offset - there)};
 		return 0;
 	}
 	return -ENOENT;
@@ -470,7 +468,7 @@ int state_name_of(const struct symbols *symbols, const struct state *state, expr
 	const uint16_t registers = state_registers_of(state, value);
 
 	if (registers) {
-		*ret = (struct state_name){ (uint8_t)__builtin_ctz(registers), false, 0 };
+		*ret = (struct state_name){(uint8_t)__builtin_ctz(registers), false, 0};
 		return 0;
 	}
 	if (name_in_stack(symbols, state, value, ret) == 0)

@@ -29,16 +29,16 @@ typedef uint32_t expr;
 #define EXPR_NONE UINT32_C(0x7fffffff) /* no expression, where one is optional */
 
 enum expr_kind {
-	EXPR_INITIAL, /* a register's value where the path begins; value: which */
+	EXPR_INITIAL,  /* a register's value where the path begins; value: which */
 	EXPR_CONSTANT, /* value */
 	EXPR_UNKNOWN,
-	EXPR_SUM, /* a + value; a is no SUM and no CONSTANT, value is not 0 */
-	EXPR_INDEX, /* a + b * value */
-	EXPR_LOAD, /* value bytes (1, 2, 4, 8) at a, nothing stored there before on the path */
-	EXPR_LOW, /* the low 32 bits of a */
-	EXPR_SUM32, /* (a + value) mod 2^32; a is no SUM32 */
-	EXPR_PART, /* the low value bytes of a (1, 2; 0x101: the second byte) */
-	EXPR_AND, /* a & value */
+	EXPR_SUM,     /* a + value; a is no SUM and no CONSTANT, value is not 0 */
+	EXPR_INDEX,   /* a + b * value */
+	EXPR_LOAD,    /* value bytes (1, 2, 4, 8) at a, nothing stored there before on the path */
+	EXPR_LOW,     /* the low 32 bits of a */
+	EXPR_SUM32,   /* (a + value) mod 2^32; a is no SUM32 */
+	EXPR_PART,    /* the low value bytes of a (1, 2; 0x101: the second byte) */
+	EXPR_AND,     /* a & value */
 	EXPR_SEGMENT, /* a + base of fs (value 0) or gs (value 1) */
 };
 
@@ -62,7 +62,7 @@ expr symbols_and(struct symbols *symbols, expr a, int64_t mask);
 expr symbols_segment(struct symbols *symbols, expr a, bool gs);
 
 enum expr_kind expr_kind(const struct symbols *symbols, expr e);
-expr expr_a(const struct symbols *symbols, expr e); /* EXPR_NONE where it has none */
+expr expr_a(const struct symbols *symbols, expr e);	   /* EXPR_NONE where it has none */
 int64_t expr_value(const struct symbols *symbols, expr e); /* 0 where it has none */
 bool expr_is_constant(const struct symbols *symbols, expr e, int64_t value);
 /* Does e contain part (or equal it)? */
@@ -85,7 +85,7 @@ struct state_store {
 /* What the flags say of a value. */
 enum state_flags {
 	FLAGS_UNKNOWN,
-	FLAGS_ZERO, /* ZF = (a == 0), of size_bytes */
+	FLAGS_ZERO,    /* ZF = (a == 0), of size_bytes */
 	FLAGS_COMPARE, /* as of a - b, of size_bytes */
 };
 
@@ -124,7 +124,8 @@ expr state_memory(struct symbols *symbols, const struct state *state, expr addre
 const struct state_store *state_store_find(const struct state *state, expr address,
 					   unsigned size_bytes);
 
-/* How a value can be had from the registers (struct plan_site: reg, displacement, memory or not). */
+/* How a value can be had from the registers (struct plan_site: reg, displacement, memory or not).
+ */
 struct state_name {
 	uint8_t reg;
 	bool memory; /* *(u64 *)(reg + displacement) instead of reg + displacement */

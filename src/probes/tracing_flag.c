@@ -89,8 +89,8 @@ static void at_store(struct walk *walk, struct walk_path *path, void *context)
 
 	if (search->found || store->size_bytes != 8 || store->value != symbols_initial(CODE_RDI))
 		return;
-	search->found = tracing_flag_resolve(search->image, walk->symbols, store->address,
-					     &search->vaddr);
+	search->found =
+		tracing_flag_resolve(search->image, walk->symbols, store->address, &search->vaddr);
 	search->size_bytes = 8;
 }
 
@@ -119,7 +119,7 @@ static void ignore_conditional(struct walk *walk, struct walk_path *path, void *
 static int search_function(struct walk *walk, const struct image *image, const char *name,
 			   const struct walk_visitor *visitor, struct tracing_flag *ret)
 {
-	struct search search = { .image = image };
+	struct search search = {.image = image};
 	struct image_symbol symbol;
 	size_t start;
 	int error;
@@ -145,7 +145,7 @@ static int find(struct walk *walk, const struct image *image, struct tracing_fla
 		.conditional = ignore_conditional,
 		.stored = at_store,
 	};
-	static const struct walk_visitor tests = { .conditional = at_conditional };
+	static const struct walk_visitor tests = {.conditional = at_conditional};
 	struct image_symbol symbol;
 	int error;
 
@@ -162,8 +162,8 @@ static int find(struct walk *walk, const struct image *image, struct tracing_fla
 
 int tracing_flag_find(struct walk *walk, const struct image *image, struct tracing_flag *ret)
 {
-	static const char *const anchors[] = { "_Py_tracemalloc_config", "_PyRuntime" };
-	struct tracing_flag flag = { .image = image };
+	static const char *const anchors[] = {"_Py_tracemalloc_config", "_PyRuntime"};
+	struct tracing_flag flag = {.image = image};
 	struct image_symbol symbol;
 	int error = find(walk, image, &flag);
 

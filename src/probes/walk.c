@@ -54,8 +54,8 @@ static void conditional(struct walk *walk, const struct walk_limits *limits)
 	}
 	if (path->passed)
 		path->branches++;
-	path->index = path->branches > limits->path_branches ? CODE_NONE :
-							       code_next(walk->code, path->index);
+	path->index = path->branches > limits->path_branches ? CODE_NONE
+							     : code_next(walk->code, path->index);
 }
 
 static int plain(struct walk *walk, const struct walk_visitor *visitor, void *context)

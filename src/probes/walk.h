@@ -18,10 +18,10 @@
 #define WALK_PENDING_MAX 4
 
 struct walk_limits {
-	unsigned path_steps; /* instructions of one path */
-	unsigned path_forks; /* conditional jumps at which a path splits */
+	unsigned path_steps;	/* instructions of one path */
+	unsigned path_forks;	/* conditional jumps at which a path splits */
 	unsigned path_branches; /* conditional jumps that it goes through in all */
-	unsigned steps; /* instructions of all paths together */
+	unsigned steps;		/* instructions of all paths together */
 };
 
 /* Something seen on a path that a later instruction has to confirm; the visitor's own. */

@@ -36,7 +36,7 @@ static int open_image(struct image **ret)
 static void fill_plan(struct fixture *fixture)
 {
 	CLEANUP(code_free) struct code *code = NULL;
-	struct plan_builder builder = { .image = fixture->image };
+	struct plan_builder builder = {.image = fixture->image};
 	unsigned n = 0;
 
 	assert_int_equal(code_new(fixture->image, &code, NULL), 0);

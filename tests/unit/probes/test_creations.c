@@ -10,7 +10,7 @@
 #define RUNTIME 0x700000
 #define FAR_FLAG 0x702848 /* in the runtime, at a displacement that occurs nowhere else */
 
-static const struct tracing_flag tracing = { .vaddr = FLAG, .size_bytes = 4 };
+static const struct tracing_flag tracing = {.vaddr = FLAG, .size_bytes = 4};
 static const struct tracing_flag tracer = {
 	.vaddr = FAR_FLAG,
 	.size_bytes = 8,
@@ -26,25 +26,25 @@ static const struct match *match_one(struct code *code, const struct tracing_fla
 	return matches_find(matches, index, kind);
 }
 
-#define EXPECT_ONE(name_, flag, kind_)                                                \
-	CLEANUP(code_free) struct code *code = DECODE(name_);                         \
-	MATCHES matches = { 0 };                                                      \
-	const struct match *match = match_one(code, flag, &matches,                   \
-					      INDEX_OF(code, name_, site), kind_);    \
-                                                                                      \
-	assert_non_null(match);                                                       \
+#define EXPECT_ONE(name_, flag, kind_)                                                             \
+	CLEANUP(code_free) struct code *code = DECODE(name_);                                      \
+	MATCHES matches = {0};                                                                     \
+	const struct match *match =                                                                \
+		match_one(code, flag, &matches, INDEX_OF(code, name_, site), kind_);               \
+                                                                                                   \
+	assert_non_null(match);                                                                    \
 	assert_true(match->named)
 
-#define EXPECT_NAME(reg_, memory_, displacement_)                                     \
-	assert_int_equal(match->name.reg, reg_);                                      \
-	assert_int_equal(match->name.memory, memory_);                                \
+#define EXPECT_NAME(reg_, memory_, displacement_)                                                  \
+	assert_int_equal(match->name.reg, reg_);                                                   \
+	assert_int_equal(match->name.memory, memory_);                                             \
 	assert_int_equal(match->name.displacement, displacement_)
 
-#define EXPECT_NONE(name_, flag)                                                      \
-	CLEANUP(code_free) struct code *code = DECODE(name_);                         \
-	MATCHES matches = { 0 };                                                      \
-                                                                                      \
-	assert_int_equal(match_creations_of(code, flag, true, &matches), 0);          \
+#define EXPECT_NONE(name_, flag)                                                                   \
+	CLEANUP(code_free) struct code *code = DECODE(name_);                                      \
+	MATCHES matches = {0};                                                                     \
+                                                                                                   \
+	assert_int_equal(match_creations_of(code, flag, true, &matches), 0);                       \
 	assert_int_equal(matches.n, 0)
 
 /* --- up to 3.12: check, tracer called, count set to 1 ---------------------------------------- */
@@ -205,7 +205,7 @@ static void a_tracer_is_told_of_destructions_by_a_one(void **state)
 static void destructions_are_left_out_unless_they_are_asked_for(void **state)
 {
 	CLEANUP(code_free) struct code *code = DECODE(new_destroy);
-	MATCHES matches = { 0 };
+	MATCHES matches = {0};
 
 	(void)state;
 	assert_int_equal(match_creations_of(code, &tracer, false, &matches), 0);

@@ -93,8 +93,8 @@ static void an_instruction_knows_who_branches_to_it(void **state)
 
 static void what_does_not_decode_is_counted_and_nothing_falls_through_it(void **state)
 {
-	static const uint8_t bytes[] = { 0x90, 0x06, 0x06, 0x90, 0xc3 }; /* 06: push es */
-	const struct code_bytes range = { IDIOM_VADDR, bytes, sizeof(bytes) };
+	static const uint8_t bytes[] = {0x90, 0x06, 0x06, 0x90, 0xc3}; /* 06: push es */
+	const struct code_bytes range = {IDIOM_VADDR, bytes, sizeof(bytes)};
 	CLEANUP(code_free) struct code *code = NULL;
 
 	(void)state;
@@ -111,8 +111,8 @@ static void what_does_not_decode_is_counted_and_nothing_falls_through_it(void **
 
 static void an_instruction_that_the_end_cuts_off_is_none(void **state)
 {
-	static const uint8_t bytes[] = { 0x90, 0xe8, 0x00, 0x00 };
-	const struct code_bytes range = { IDIOM_VADDR, bytes, sizeof(bytes) };
+	static const uint8_t bytes[] = {0x90, 0xe8, 0x00, 0x00};
+	const struct code_bytes range = {IDIOM_VADDR, bytes, sizeof(bytes)};
 	CLEANUP(code_free) struct code *code = NULL;
 
 	(void)state;
@@ -126,13 +126,13 @@ static void an_instruction_that_the_end_cuts_off_is_none(void **state)
 
 static void branches_reach_from_range_to_range_and_no_further(void **state)
 {
-	static const uint8_t low[] = { 0xe9, 0xfb, 0x0f, 0x00, 0x00, /* jmp 0x2000 */
-				       0xe9, 0xf7, 0x0f, 0x00, 0x00, /* jmp 0x2001 */
-				       0xe9, 0xf1, 0xdf, 0xff, 0xff /* jmp -0x1000 */ };
-	static const uint8_t high[] = { 0x66, 0x90, 0xe9, 0xf9, 0xef, 0xff, 0xff /* jmp 0x1000 */ };
+	static const uint8_t low[] = {0xe9, 0xfb, 0x0f, 0x00, 0x00, /* jmp 0x2000 */
+				      0xe9, 0xf7, 0x0f, 0x00, 0x00, /* jmp 0x2001 */
+				      0xe9, 0xf1, 0xdf, 0xff, 0xff /* jmp -0x1000 */};
+	static const uint8_t high[] = {0x66, 0x90, 0xe9, 0xf9, 0xef, 0xff, 0xff /* jmp 0x1000 */};
 	const struct code_bytes ranges[] = {
-		{ 0x1000, low, sizeof(low) },
-		{ 0x2000, high, sizeof(high) },
+		{0x1000, low, sizeof(low)},
+		{0x2000, high, sizeof(high)},
 	};
 	CLEANUP(code_free) struct code *code = NULL;
 
@@ -150,10 +150,10 @@ static void branches_reach_from_range_to_range_and_no_further(void **state)
 
 static void ranges_that_overlap_or_are_empty_are_refused(void **state)
 {
-	static const uint8_t nops[16] = { 0x90 };
-	const struct code_bytes overlapping[] = { { 0x1000, nops, 16 }, { 0x1008, nops, 16 } };
-	const struct code_bytes far[] = { { 0x1000, nops, 16 }, { 0x1000000000, nops, 16 } };
-	const struct code_bytes empty = { 0x1000, nops, 0 };
+	static const uint8_t nops[16] = {0x90};
+	const struct code_bytes overlapping[] = {{0x1000, nops, 16}, {0x1008, nops, 16}};
+	const struct code_bytes far[] = {{0x1000, nops, 16}, {0x1000000000, nops, 16}};
+	const struct code_bytes empty = {0x1000, nops, 0};
 	struct code *code = NULL;
 
 	(void)state;
@@ -268,12 +268,12 @@ IDIOM(stepped, "mov rax, rbx\n"
 	       "call rax\n"
 	       "jmp rax\n"
 	       "endbr64\n"
-	       "xchg r8, rax\n" /* 49 90: not a nop */
-	       ".byte 0x66, 0x90\n" /* 66 nop */
+	       "xchg r8, rax\n"			/* 49 90: not a nop */
+	       ".byte 0x66, 0x90\n"		/* 66 nop */
 	       ".byte 0x0f, 0x1f, 0x44, 0, 0\n" /* the five-byte nop */
-	       ".byte 0x2e, 0x74, 0\n" /* cs jcc */
-	       ".byte 0x3e, 0x75, 0\n" /* ds jcc */
-	       ".byte 0x66, 0x53\n" /* push bx */
+	       ".byte 0x2e, 0x74, 0\n"		/* cs jcc */
+	       ".byte 0x3e, 0x75, 0\n"		/* ds jcc */
+	       ".byte 0x66, 0x53\n"		/* push bx */
 	       ".byte 0xf2, 0xe9, 0, 0, 0, 0\n" /* bnd jmp */
 	       "jrcxz 1f\n"
 	       "1: nop");
@@ -300,8 +300,8 @@ static void noise_is_survived(void **state)
 
 	(void)state;
 	for (unsigned round = 0; round < 50; round++) {
-		const struct code_bytes range = { IDIOM_VADDR, bytes, sizeof(bytes) };
-		__attribute__((cleanup(matches_done))) struct matches matches = { 0 };
+		const struct code_bytes range = {IDIOM_VADDR, bytes, sizeof(bytes)};
+		__attribute__((cleanup(matches_done))) struct matches matches = {0};
 		CLEANUP(code_free) struct code *code = NULL;
 		uint32_t unresolved = 0;
 

@@ -1,33 +1,34 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* allocate_from_new_pool as compilers write it: which jumps stand for it, and how they name the pool. */
+/* allocate_from_new_pool as compilers write it: which jumps stand for it, and how they name the
+ * pool. */
 #include "idioms.h"
 
 #define MATCHES __attribute__((cleanup(matches_done))) struct matches
 
 /* A pool that gets a size class: the stores of which P consists, pool in rax, class in ebp. */
-#define INITIALISE                                                                    \
-	"mov [rax+0x24], ebp\n"                                                       \
-	"add ebp, 1\n"                                                                \
-	"lea rbx, [rax+0x30]\n"                                                       \
-	"mov ecx, 0x4000\n"                                                           \
-	"mov edx, ebp\n"                                                              \
-	"shl ebp, 5\n"                                                                \
-	"shl edx, 4\n"                                                                \
-	"add ebp, 0x30\n"                                                             \
-	"sub ecx, edx\n"                                                              \
-	"add rdx, rbx\n"                                                              \
-	"mov [rax+0x28], ebp\n"                                                       \
-	"mov [rax+0x2c], ecx\n"                                                       \
-	"mov [rax+8], rdx\n"                                                          \
-	"mov qword ptr [rdx], 0\n"                                                    \
-	"mov rax, rbx\n"                                                              \
+#define INITIALISE                                                                                 \
+	"mov [rax+0x24], ebp\n"                                                                    \
+	"add ebp, 1\n"                                                                             \
+	"lea rbx, [rax+0x30]\n"                                                                    \
+	"mov ecx, 0x4000\n"                                                                        \
+	"mov edx, ebp\n"                                                                           \
+	"shl ebp, 5\n"                                                                             \
+	"shl edx, 4\n"                                                                             \
+	"add ebp, 0x30\n"                                                                          \
+	"sub ecx, edx\n"                                                                           \
+	"add rdx, rbx\n"                                                                           \
+	"mov [rax+0x28], ebp\n"                                                                    \
+	"mov [rax+0x2c], ecx\n"                                                                    \
+	"mov [rax+8], rdx\n"                                                                       \
+	"mov qword ptr [rdx], 0\n"                                                                 \
+	"mov rax, rbx\n"                                                                           \
 	"ret\n"
 
-#define REUSE                                                                         \
-	"9: mov rbx, [rax+8]\n"                                                       \
-	"mov rdx, [rbx]\n"                                                            \
-	"mov [rax+8], rdx\n"                                                          \
-	"mov rax, rbx\n"                                                              \
+#define REUSE                                                                                      \
+	"9: mov rbx, [rax+8]\n"                                                                    \
+	"mov rdx, [rbx]\n"                                                                         \
+	"mov [rax+8], rdx\n"                                                                       \
+	"mov rax, rbx\n"                                                                           \
 	"ret\n"
 
 IDIOM_SITE(z, "mov ecx, [rax+0x24]\n"
@@ -46,7 +47,7 @@ static void match_fresh_idiom(struct code *code, struct matches *matches, uint32
 static void the_comparison_of_the_size_class_tells_both_cases_by_its_flag(void **state)
 {
 	CLEANUP(code_free) struct code *code = DECODE(z);
-	MATCHES matches = { 0 };
+	MATCHES matches = {0};
 	const struct match *match;
 
 	(void)state;
@@ -68,7 +69,7 @@ IDIOM_SITE(z_memory, "mov dword ptr [rax], 1\n"
 static void the_size_class_may_be_compared_in_memory_and_jumped_to(void **state)
 {
 	CLEANUP(code_free) struct code *code = DECODE(z_memory);
-	MATCHES matches = { 0 };
+	MATCHES matches = {0};
 	const struct match *match;
 
 	(void)state;
@@ -94,7 +95,7 @@ IDIOM_SITE(threaded, "mov dword ptr [rax], 1\n"
 static void a_carved_pool_comes_by_a_jump_of_its_own(void **state)
 {
 	CLEANUP(code_free) struct code *code = DECODE(threaded);
-	MATCHES matches = { 0 };
+	MATCHES matches = {0};
 	const struct match *match;
 
 	(void)state;
@@ -122,7 +123,7 @@ IDIOM_SITE(fallen, "mov dword ptr [rax], 1\n"
 static void an_arm_that_falls_through_has_the_opposite_condition(void **state)
 {
 	CLEANUP(code_free) struct code *code = DECODE(fallen);
-	MATCHES matches = { 0 };
+	MATCHES matches = {0};
 	const struct match *match;
 
 	(void)state;
@@ -143,7 +144,7 @@ IDIOM_SITE(both, "mov rax, rdx\n"
 static void a_jump_whose_arms_both_lead_there_counts_always(void **state)
 {
 	CLEANUP(code_free) struct code *code = DECODE(both);
-	MATCHES matches = { 0 };
+	MATCHES matches = {0};
 	const struct match *match;
 
 	(void)state;
@@ -169,7 +170,7 @@ IDIOM_SITE(aligned, "and ecx, 0xfff\n"
 static void a_pool_that_is_computed_behind_the_jump_is_named_at_the_next_one(void **state)
 {
 	CLEANUP(code_free) struct code *code = DECODE(aligned);
-	MATCHES matches = { 0 };
+	MATCHES matches = {0};
 	const struct match *match;
 
 	(void)state;
@@ -191,7 +192,7 @@ IDIOM(called, "test ecx, ecx\n"
 static void a_way_in_that_has_no_jump_is_counted_as_unresolved(void **state)
 {
 	CLEANUP(code_free) struct code *code = DECODE(called);
-	MATCHES matches = { 0 };
+	MATCHES matches = {0};
 
 	(void)state;
 	match_fresh_idiom(code, &matches, 1);
@@ -211,7 +212,7 @@ IDIOM(dummy, "je 1f\n"
 static void a_pool_without_a_size_class_is_not_handed_out(void **state)
 {
 	CLEANUP(code_free) struct code *code = DECODE(dummy);
-	MATCHES matches = { 0 };
+	MATCHES matches = {0};
 
 	(void)state;
 	match_fresh_idiom(code, &matches, 0);
@@ -230,7 +231,7 @@ IDIOM(ast_node, "je 1f\n"
 static void a_node_of_the_parser_is_no_pool(void **state)
 {
 	CLEANUP(code_free) struct code *code = DECODE(ast_node);
-	MATCHES matches = { 0 };
+	MATCHES matches = {0};
 
 	(void)state;
 	match_fresh_idiom(code, &matches, 0);

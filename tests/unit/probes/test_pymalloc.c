@@ -11,21 +11,21 @@ static void match_idiom(struct code *code, struct matches *matches)
 }
 
 /* The one match, at name_site, of this kind. */
-#define EXPECT_ONE(name, kind_)                                                       \
-	CLEANUP(code_free) struct code *code = DECODE(name);                          \
-	MATCHES matches = { 0 };                                                      \
-	const struct match *match;                                                    \
-                                                                                      \
-	match_idiom(code, &matches);                                                  \
-	assert_int_equal(matches.n, 1);                                               \
-	match = matches_find(&matches, INDEX_OF(code, name, site), kind_);            \
+#define EXPECT_ONE(name, kind_)                                                                    \
+	CLEANUP(code_free) struct code *code = DECODE(name);                                       \
+	MATCHES matches = {0};                                                                     \
+	const struct match *match;                                                                 \
+                                                                                                   \
+	match_idiom(code, &matches);                                                               \
+	assert_int_equal(matches.n, 1);                                                            \
+	match = matches_find(&matches, INDEX_OF(code, name, site), kind_);                         \
 	assert_non_null(match)
 
-#define EXPECT_NONE(name)                                                             \
-	CLEANUP(code_free) struct code *code = DECODE(name);                          \
-	MATCHES matches = { 0 };                                                      \
-                                                                                      \
-	match_idiom(code, &matches);                                                  \
+#define EXPECT_NONE(name)                                                                          \
+	CLEANUP(code_free) struct code *code = DECODE(name);                                       \
+	MATCHES matches = {0};                                                                     \
+                                                                                                   \
+	match_idiom(code, &matches);                                                               \
 	assert_int_equal(matches.n, 0)
 
 #define BIT(reg) (1U << (reg))

@@ -15,10 +15,10 @@
 DEFINE_CLEANUP(struct image *, image_free)
 DEFINE_CLEANUP(struct plan *, plan_free)
 
-static int make_plan(const char *path, unsigned minor, bool destructions,
-		     struct image **ret_image, struct plan **ret_plan, struct fault *reterr_fault)
+static int make_plan(const char *path, unsigned minor, bool destructions, struct image **ret_image,
+		     struct plan **ret_plan, struct fault *reterr_fault)
 {
-	const struct plan_python_options options = { minor, destructions };
+	const struct plan_python_options options = {minor, destructions};
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	int error;
 
@@ -30,13 +30,13 @@ static int make_plan(const char *path, unsigned minor, bool destructions,
 
 static void what_is_not_python_has_no_plan(void **state)
 {
-	static const char *const paths[] = { "/proc/self/exe", "/bin/true" };
+	static const char *const paths[] = {"/proc/self/exe", "/bin/true"};
 
 	(void)state;
 	for (unsigned i = 0; i < ARRAY_SIZE(paths); i++) {
 		CLEANUP(image_free) struct image *image = NULL;
 		CLEANUP(plan_free) struct plan *plan = NULL;
-		struct fault fault = { 0 };
+		struct fault fault = {0};
 
 		assert_int_equal(make_plan(paths[i], 11, false, &image, &plan, &fault), -ENOENT);
 		assert_int_equal(fault.reason, REASON_NO_PLAN);
@@ -47,7 +47,7 @@ static void what_is_not_python_has_no_plan(void **state)
 /* What must be true of any plan, of whatever interpreter. */
 static void check_plan(const struct image *image, const struct plan *plan)
 {
-	uint32_t by_kind[SITE_KINDS] = { 0 };
+	uint32_t by_kind[SITE_KINDS] = {0};
 
 	for (size_t i = 0; i < plan->n_sites; i++) {
 		const struct plan_site *site = &plan->sites[i];
@@ -82,7 +82,7 @@ static unsigned check_interpreter(const char *path, unsigned minor)
 {
 	CLEANUP(image_free) struct image *image = NULL;
 	CLEANUP(plan_free) struct plan *plan = NULL;
-	struct fault fault = { 0 };
+	struct fault fault = {0};
 	int error = make_plan(path, minor, false, &image, &plan, &fault);
 
 	if (error)
@@ -143,8 +143,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_not_python_has_no_plan),
-		cmocka_unit_test(
-			every_interpreter_at_hand_has_a_plan_that_leaves_nothing_out),
+		cmocka_unit_test(every_interpreter_at_hand_has_a_plan_that_leaves_nothing_out),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,11 +26,11 @@ static void execute(struct symbols *symbols, struct state *state, struct code *c
 		assert_int_equal(state_step(symbols, state, code, i), 0);
 }
 
-#define EXECUTE(name)                                                                 \
-	CLEANUP(code_free) struct code *code = DECODE(name);                          \
-	CLEANUP(symbols_free) struct symbols *s = new_symbols();                      \
-	struct state state;                                                           \
-                                                                                      \
+#define EXECUTE(name)                                                                              \
+	CLEANUP(code_free) struct code *code = DECODE(name);                                       \
+	CLEANUP(symbols_free) struct symbols *s = new_symbols();                                   \
+	struct state state;                                                                        \
+                                                                                                   \
 	execute(s, &state, code)
 
 static void equal_expressions_are_the_same_number(void **test)
@@ -173,7 +173,7 @@ IDIOM(counts, "mov ecx, [rdi]\n"
 
 static void all_ways_to_count_down_are_one_expression(void **test)
 {
-	static const unsigned counters[] = { CODE_RDI, CODE_RSI, 8, 9 };
+	static const unsigned counters[] = {CODE_RDI, CODE_RSI, 8, 9};
 	EXECUTE(counts);
 
 	(void)test;
@@ -275,9 +275,11 @@ static void values_are_named_by_what_is_in_the_registers(void **test)
 	/* Its slot was overwritten. */
 	assert_int_equal(state_name_of(s, &state, symbols_initial(11), &name), -ENOENT);
 	/* Never stored on the path, but loaded from its slot. */
-	assert_int_equal(state_name_of(s, &state,
-				       symbols_load(s, symbols_sum(s, symbols_initial(CODE_RSP),
-								   0x40), 8), &name), 0);
+	assert_int_equal(
+		state_name_of(s, &state,
+			      symbols_load(s, symbols_sum(s, symbols_initial(CODE_RSP), 0x40), 8),
+			      &name),
+		0);
 	assert_true(name.reg == CODE_RSP && name.memory && name.displacement == 0x40);
 }
 
@@ -323,13 +325,13 @@ static void at_conditional(struct walk *walk, struct walk_path *path, void *cont
 		visits->values |= 1U << expr_value(walk->symbols, rax);
 }
 
-static const struct walk_visitor visitor = { .conditional = at_conditional };
+static const struct walk_visitor visitor = {.conditional = at_conditional};
 
 static struct visits walk_paths(const struct walk_limits *limits, size_t pivot)
 {
 	CLEANUP(code_free) struct code *code = DECODE(paths);
 	CLEANUP(walk_free) struct walk *walk = NULL;
-	struct visits visits = { 0 };
+	struct visits visits = {0};
 
 	assert_int_equal(walk_new(code, &walk), 0);
 	assert_int_equal(walk_run(walk, 0, pivot, limits, &visitor, &visits), 0);
@@ -338,7 +340,7 @@ static struct visits walk_paths(const struct walk_limits *limits, size_t pivot)
 
 static void every_path_has_a_state_of_its_own(void **test)
 {
-	const struct walk_limits limits = { 20, 5, 5, 1000 };
+	const struct walk_limits limits = {20, 5, 5, 1000};
 	const struct visits visits = walk_paths(&limits, 0);
 
 	(void)test;
@@ -348,7 +350,7 @@ static void every_path_has_a_state_of_its_own(void **test)
 
 static void paths_split_behind_the_pivot_only(void **test)
 {
-	const struct walk_limits limits = { 20, 5, 5, 1000 };
+	const struct walk_limits limits = {20, 5, 5, 1000};
 
 	(void)test;
 	assert_int_equal(walk_paths(&limits, CODE_NONE).values, 1U << 1);
@@ -356,9 +358,9 @@ static void paths_split_behind_the_pivot_only(void **test)
 
 static void walks_are_bounded(void **test)
 {
-	const struct walk_limits no_forks = { 20, 0, 5, 1000 };
-	const struct walk_limits no_branches = { 20, 0, 0, 1000 };
-	const struct walk_limits few_steps = { 2, 5, 5, 1000 };
+	const struct walk_limits no_forks = {20, 0, 5, 1000};
+	const struct walk_limits no_branches = {20, 0, 0, 1000};
+	const struct walk_limits few_steps = {2, 5, 5, 1000};
 
 	(void)test;
 	assert_int_equal(walk_paths(&no_forks, 0).values, 1U << 1);
@@ -374,8 +376,8 @@ static void a_loop_ends_when_the_path_is_long_enough(void **test)
 {
 	CLEANUP(code_free) struct code *code = DECODE(endless);
 	CLEANUP(walk_free) struct walk *walk = NULL;
-	const struct walk_limits limits = { 100000, 5, 5, 100000 };
-	struct visits visits = { 0 };
+	const struct walk_limits limits = {100000, 5, 5, 100000};
+	struct visits visits = {0};
 
 	(void)test;
 	assert_int_equal(walk_new(code, &walk), 0);
