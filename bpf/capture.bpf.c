@@ -256,21 +256,31 @@ int on_create(struct pt_regs *ctx)
 
 #define CHUNK_IS_MMAPPED 2ULL /* glibc, malloc/malloc.c: IS_MMAPPED */
 #define CHUNK_FLAGS 7ULL
+#define CHUNK_PAGE_BYTES 4096ULL
 
 /*
  * What malloc_usable_size() would say (glibc, malloc/malloc.c, chunksize and
  * memsize): the size word before the block counts the chunk's header of one
- * word, of two in a chunk that was mapped by itself. 0: unreadable.
+ * word.  In a chunk that was mapped by itself two words are header; up to 2.41
+ * its size counts both, and with the word before it, which says how far into
+ * the mapping the chunk begins, makes whole pages; from 2.42 on it counts one
+ * (seen in 2.31, 2.36, 2.41 and 2.42).  0: unreadable.
  */
 static __always_inline __u64 chunk_usable_size(__u64 address)
 {
-	__u64 word, header;
+	__u64 words[2]; /* what is before the chunk, or its offset; its size */
+	__u64 header = 8;
 
-	if (read_user(&word, sizeof(word), address - 8))
+	if (read_user(words, sizeof(words), address - sizeof(words)))
 		return 0;
-	header = word & CHUNK_IS_MMAPPED ? 16 : 8;
-	word &= ~CHUNK_FLAGS;
-	return word > header ? word - header : 0;
+	if (words[1] & CHUNK_IS_MMAPPED) {
+		__u64 end = (words[0] & ~CHUNK_FLAGS) + (words[1] & ~CHUNK_FLAGS);
+
+		if (!(end & (CHUNK_PAGE_BYTES - 1)))
+			header = 16;
+	}
+	words[1] &= ~CHUNK_FLAGS;
+	return words[1] > header ? words[1] - header : 0;
 }
 
 /* Does the allocator's call come from the interpreter's own text? */
