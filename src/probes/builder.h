@@ -29,6 +29,8 @@ struct plan_builder {
  * -E2BIG: more than PLAN_SITES_MAX.
  */
 int plan_builder_add(struct plan_builder *builder, size_t index, const struct plan_site *site);
+/* Can the instruction be reached at all? What plan_builder_add() prunes can't. */
+bool plan_builder_reaches(const struct plan_builder *builder, size_t index);
 /* Sorts and counts. -ENOENT: no site. */
 int plan_builder_finish(struct plan_builder *builder);
 

@@ -26,7 +26,7 @@
 #include "probes/plan.h"
 
 #define CACHE_MAGIC "PYLKPLAN"
-#define CACHE_VERSION 2	    /* of the format, and of what the matchers find */
+#define CACHE_VERSION 3	    /* of the format, and of what the matchers find */
 #define CACHE_FILES_MAX 64  /* the oldest go when there are more */
 #define CACHE_SCAN_MAX 4096 /* directory entries looked at */
 #define CACHE_SUFFIX ".plan"
@@ -44,7 +44,7 @@ struct cache_header {
 	uint32_t site_size; /* sizeof(struct cache_site) */
 	uint8_t build_id[IMAGE_BUILD_ID_MAX];
 	uint32_t instructions, undecodable, unresolved, not_emulated, pruned;
-	uint32_t reserved;
+	uint32_t left_out;
 };
 
 struct cache_site {
@@ -241,6 +241,7 @@ static int fill_plan(struct plan *plan, struct bytes file, const struct cache_he
 	plan->statistics.unresolved = header->unresolved;
 	plan->statistics.not_emulated = header->not_emulated;
 	plan->statistics.pruned = header->pruned;
+	plan->statistics.left_out = header->left_out;
 	plan->sites = calloc(header->n_sites, sizeof(*plan->sites));
 	if (!plan->sites)
 		return -ENOMEM;
@@ -306,6 +307,7 @@ static void fill_header(struct cache_header *ret, const struct plan *plan)
 		.unresolved = plan->statistics.unresolved,
 		.not_emulated = plan->statistics.not_emulated,
 		.pruned = plan->statistics.pruned,
+		.left_out = plan->statistics.left_out,
 	};
 	fill_program(ret->program);
 	memcpy(ret->build_id, plan->build_id, plan->build_id_size);

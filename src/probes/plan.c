@@ -64,6 +64,11 @@ static bool is_reachable(const struct image *image, uint64_t vaddr)
 	return low > 0 && vaddr < functions[low - 1].end;
 }
 
+bool plan_builder_reaches(const struct plan_builder *builder, size_t index)
+{
+	return is_reachable(builder->image, code_vaddr(builder->code, index));
+}
+
 static int reserve(struct plan_builder *builder)
 {
 	struct plan *plan = builder->plan;

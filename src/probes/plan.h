@@ -49,6 +49,7 @@ struct plan_statistics {
 	uint32_t not_emulated; /* sites that had to be left single-stepped (not planned unless
 				  asked) */
 	uint32_t pruned;       /* in code that nothing reaches (BOLT's old text) */
+	uint32_t left_out;     /* destructions that did not fit PLAN_SITES_MAX */
 	uint32_t by_kind[SITE_KINDS];
 };
 

@@ -148,59 +148,93 @@ static void at_store(struct walk *walk, struct walk_path *path, void *context)
 	path->n_pending = kept;
 }
 
+/* A path without symbols. */
+struct bare_path {
+	size_t index;
+	unsigned steps, branches;
+};
+
+struct bare_walk {
+	const struct code *code;
+	size_t pivot;
+	bool passed;
+	uint8_t hints; /* of all instructions seen */
+	unsigned n_waiting;
+	struct bare_path path;
+	struct bare_path waiting[WALK_DEPTH_MAX];
+};
+
+/* As walk.c's conditional(). */
+static size_t bare_conditional(struct bare_walk *walk)
+{
+	struct bare_path *path = &walk->path;
+	const size_t target = code_target(walk->code, path->index);
+
+	if (walk->passed && target != CODE_NONE && path->branches < limits.path_forks &&
+	    walk->n_waiting < WALK_DEPTH_MAX)
+		walk->waiting[walk->n_waiting++] = (struct bare_path){
+			.index = target,
+			.steps = path->steps,
+			.branches = path->branches + 1,
+		};
+	path->branches += walk->passed;
+	if (path->branches > limits.path_branches)
+		return CODE_NONE;
+	return code_next(walk->code, path->index);
+}
+
+static void bare_step(struct bare_walk *walk)
+{
+	struct bare_path *path = &walk->path;
+	const struct code_instruction *instruction = code_at(walk->code, path->index);
+
+	path->steps++;
+	walk->passed = walk->passed || path->index == walk->pivot;
+	walk->hints |= instruction->hints;
+	switch (instruction->flow) {
+	case FLOW_JUMP:
+		path->index = code_target(walk->code, path->index);
+		break;
+	case FLOW_STOP:
+	case FLOW_JUMP_INDIRECT:
+		path->index = CODE_NONE;
+		break;
+	case FLOW_CONDITIONAL:
+	case FLOW_CONDITIONAL_OTHER:
+		path->index = bare_conditional(walk);
+		break;
+	default:
+		path->index = code_next(walk->code, path->index);
+		break;
+	}
+}
+
 /*
- * Without symbols, the same paths: is freeblock stored and a count written on
+ * The same paths without symbols: is freeblock stored and a count written on
  * them?  Nine in ten loads of [r+8] are not followed by both.
  */
 static bool worth_walking(const struct code *code, size_t start, size_t pivot)
 {
-	struct {
-		size_t index;
-		unsigned steps, branches;
-	} waiting[WALK_DEPTH_MAX], at = {start, 0, 0};
 	const uint8_t wanted = HINT_STORE_8 | HINT_WRITE_0;
-	unsigned n_waiting = 0, steps = 0;
-	uint8_t seen = 0;
-	bool passed = false;
+	struct bare_walk walk;
+	unsigned steps = 0;
 
+	walk.code = code;
+	walk.pivot = pivot;
+	walk.passed = false;
+	walk.hints = 0;
+	walk.n_waiting = 0;
+	walk.path = (struct bare_path){.index = start};
 	for (;;) {
-		while (at.index != CODE_NONE && at.steps++ < limits.path_steps) {
-			const struct code_instruction *instruction = code_at(code, at.index);
-			const size_t target = code_target(code, at.index);
-
+		while (walk.path.index != CODE_NONE && walk.path.steps < limits.path_steps) {
+			bare_step(&walk);
 			steps++;
-			passed = passed || at.index == pivot;
-			seen |= instruction->hints & wanted;
-			if (seen == wanted)
+			if ((walk.hints & wanted) == wanted)
 				return true;
-			switch (instruction->flow) {
-			case FLOW_JUMP:
-				at.index = target;
-				continue;
-			case FLOW_STOP:
-			case FLOW_JUMP_INDIRECT:
-				at.index = CODE_NONE;
-				continue;
-			case FLOW_CONDITIONAL:
-			case FLOW_CONDITIONAL_OTHER:
-				if (passed && target != CODE_NONE && n_waiting < WALK_DEPTH_MAX &&
-				    at.branches < limits.path_forks) {
-					waiting[n_waiting] = at;
-					waiting[n_waiting].branches++;
-					waiting[n_waiting++].index = target;
-				}
-				at.branches += passed;
-				if (at.branches > limits.path_branches)
-					at.steps = limits.path_steps;
-				break;
-			default:
-				break;
-			}
-			at.index = code_next(code, at.index);
 		}
-		if (n_waiting == 0 || steps > limits.steps)
+		if (walk.n_waiting == 0 || steps > limits.steps)
 			return false;
-		at = waiting[--n_waiting];
+		walk.path = walk.waiting[--walk.n_waiting];
 	}
 }
 
