@@ -24,6 +24,10 @@
  */
 #define opaque(value) asm volatile("" : "+r"(value))
 
+/* Wherever a foreign pointer leads to: x86-64 does not mind, and C on the host does. */
+#define load_u64(address) (*(const __u64 *)(address))
+#define load_u32(address) (*(const __u32 *)(address))
+
 #define THREADS_MAX 4096
 
 /* Thread states by thread pointer, for threads that do not hold the GIL. */
@@ -72,6 +76,22 @@ static __always_inline void thread_remember(__u64 pointer, __u64 tstate)
 
 #define SETTINGS_STORAGE static
 #define opaque(value) ((void)(value))
+
+static inline __u64 load_u64(const void *address)
+{
+	__u64 value;
+
+	__builtin_memcpy(&value, address, sizeof(value));
+	return value;
+}
+
+static inline __u32 load_u32(const void *address)
+{
+	__u32 value;
+
+	__builtin_memcpy(&value, address, sizeof(value));
+	return value;
+}
 
 static void count_loss(enum wire_loss loss);
 static int read_user(void *ret, __u32 size, __u64 address);

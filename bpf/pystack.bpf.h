@@ -120,8 +120,8 @@ static __always_inline __u64 hash_mix(__u64 hash, __u64 word)
 static __always_inline __u64 frame_position(const __u8 *fields)
 {
 	if (settings.position_bytes == 4)
-		return *(const __u32 *)(fields + settings.position_at);
-	return *(const __u64 *)(fields + settings.position_at);
+		return load_u32(fields + settings.position_at);
+	return load_u64(fields + settings.position_at);
 }
 
 static __always_inline bool frame_is_python(const __u8 *fields, __u64 code)
@@ -158,8 +158,8 @@ static __always_inline __u64 frames_walk(struct stack_scratch *scratch, __u64 fr
 			break;
 		}
 		fields = scratch->bytes + offset;
-		code = *(const __u64 *)(fields + settings.code_at) & ~settings.code_tag_mask;
-		frame = *(const __u64 *)(fields + settings.previous_at);
+		code = load_u64(fields + settings.code_at) & ~settings.code_tag_mask;
+		frame = load_u64(fields + settings.previous_at);
 		if (!frame_is_python(fields, code))
 			continue;
 		n_frames = IN_MEMORY(scratch->n_frames);
