@@ -3,155 +3,20 @@
  * Where the thread state of whoever runs is found.  Up to 3.11 it is a field
  * of _PyRuntime.  From 3.12 on it is the thread-local _Py_tss_tstate, which
  * has no symbol in a stripped interpreter; but the exported function that
- * returns it reads it, in one of four ways (ELF Handling For Thread-Local
- * Storage, 4.1.6, 4.2.6, 4.4.6; TLSDESC in Oliva's and de Assis's RFC):
- *
- *	mov %fs:DISP,%rax			local exec
- *	mov SLOT(%rip),%rax; mov %fs:(%rax),%rax	initial exec: *SLOT
- *	lea SLOT(%rip),%rdi; call __tls_get_addr	general dynamic: {module, offset} at SLOT
- *	lea SLOT(%rip),%rax; call *(%rax)	descriptor: {function, argument} at SLOT
- *
- * The slots lie in the global offset table; what the loader put there is read
- * from the running process.
+ * returns it reads it.  What the code names by a slot of the global offset
+ * table, the loader has put there: it is read from the running process.
  */
 #include <errno.h>
 
-#include "cpython/instructions.h"
 #include "cpython/interpreter_private.h"
+#include "cpython/thread_local.h"
 
 #define GLIBC_DTV_ENTRY 16 /* dtv_t: {void *val; void *to_free}, sysdeps/generic/dl-dtv.h */
 #define MUSL_DTV_ENTRY 8 /* uintptr_t, src/internal/pthread_impl.h */
 #define TLS_MODULES_MAX 4096
 #define STATIC_AREA_MAX_BYTES (1u << 20) /* of one thread; usually a few KiB */
-#define REGISTERS 16
 
-enum access_kind { ACCESS_NONE, ACCESS_FS, ACCESS_FS_SLOT, ACCESS_CALL, ACCESS_DESCRIPTOR };
-
-struct access {
-	enum access_kind kind;
-	int64_t displacement; /* FS: from the thread pointer; CALL: behind what the call returns */
-	uint64_t slot; /* vaddr in the image */
-};
-
-/* What each register holds as far as the code says: a slot's address or its content. */
-struct tracker {
-	uint64_t slot_address[REGISTERS], slot_content[REGISTERS];
-	struct access access;
-};
-
-static int register_number(ZydisRegister reg)
-{
-	ZyanI8 id = ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(
-		ZYDIS_MACHINE_MODE_LONG_64, reg));
-
-	return ZydisRegisterGetClass(reg) == ZYDIS_REGCLASS_GPR64 && id >= 0 && id < REGISTERS
-		       ? id
-		       : -1;
-}
-
-static bool is_fs(const ZydisDecodedOperand *operand)
-{
-	return operand->type == ZYDIS_OPERAND_TYPE_MEMORY &&
-	       operand->mem.segment == ZYDIS_REGISTER_FS;
-}
-
-/* mov %fs:…, the end of the search. */
-static bool take_fs(struct tracker *tracker, const ZydisDecodedOperand *memory)
-{
-	int base;
-
-	if (memory->mem.base == ZYDIS_REGISTER_NONE && memory->mem.index == ZYDIS_REGISTER_NONE) {
-		/* %fs:0 is the thread pointer itself, a step of another sequence. */
-		if (!memory->mem.disp.value)
-			return false;
-		tracker->access = (struct access){ .kind = ACCESS_FS,
-						   .displacement = memory->mem.disp.value };
-		return true;
-	}
-	base = register_number(memory->mem.base);
-	if (base < 0 || !tracker->slot_content[base])
-		return false;
-	tracker->access = (struct access){ .kind = ACCESS_FS_SLOT,
-					   .displacement = memory->mem.disp.value,
-					   .slot = tracker->slot_content[base] };
-	return true;
-}
-
-/*
- * call __tls_get_addr with %rdi at a slot, or call *(%rax) with %rax at one; the
- * load that follows ends the search.
- */
-static void take_call(struct tracker *tracker, const struct instruction *instruction)
-{
-	enum { RAX = 0, RDI = 7 };
-	const ZydisDecodedOperand *target = &instruction->operands[0];
-	struct access access = { 0 };
-
-	if (target->type == ZYDIS_OPERAND_TYPE_MEMORY &&
-	    register_number(target->mem.base) == RAX && tracker->slot_address[RAX])
-		access = (struct access){ .kind = ACCESS_DESCRIPTOR,
-					  .slot = tracker->slot_address[RAX] };
-	else if (tracker->slot_address[RDI])
-		access = (struct access){ .kind = ACCESS_CALL, .slot = tracker->slot_address[RDI] };
-	tracker->access = access;
-}
-
-/* The load of the thread state after such a call: at (%rax), or %fs:(%rax) for a descriptor. */
-static bool take_load(struct tracker *tracker, const ZydisDecodedOperand *memory)
-{
-	enum { RAX = 0 };
-
-	if (register_number(memory->mem.base) != RAX ||
-	    memory->mem.index != ZYDIS_REGISTER_NONE)
-		return false;
-	if (is_fs(memory) != (tracker->access.kind == ACCESS_DESCRIPTOR))
-		return false;
-	tracker->access.displacement = memory->mem.disp.value;
-	return true;
-}
-
-static void track_register(struct tracker *tracker, const struct instruction *instruction)
-{
-	const ZydisDecodedOperand *target = &instruction->operands[0];
-	int number;
-
-	if (!instruction->decoded.operand_count_visible ||
-	    target->type != ZYDIS_OPERAND_TYPE_REGISTER)
-		return;
-	number = register_number(target->reg.value);
-	if (number < 0)
-		return;
-	tracker->slot_address[number] = tracker->slot_content[number] = 0;
-	if (instruction->decoded.mnemonic == ZYDIS_MNEMONIC_LEA)
-		tracker->slot_address[number] =
-			operand_static_address(instruction, &instruction->operands[1]);
-	if (instruction->decoded.mnemonic == ZYDIS_MNEMONIC_MOV)
-		tracker->slot_content[number] =
-			operand_static_address(instruction, &instruction->operands[1]);
-}
-
-/* 1: found. */
-static int follow(const struct instruction *instruction, void *context)
-{
-	struct tracker *tracker = context;
-	bool load = instruction->decoded.mnemonic == ZYDIS_MNEMONIC_MOV &&
-		    instruction->operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-		    instruction->operands[1].type == ZYDIS_OPERAND_TYPE_MEMORY;
-
-	if (instruction->decoded.meta.category == ZYDIS_CATEGORY_CALL) {
-		take_call(tracker, instruction);
-		return 0;
-	}
-	if (load && tracker->access.kind != ACCESS_NONE &&
-	    take_load(tracker, &instruction->operands[1]))
-		return 1;
-	if (load && is_fs(&instruction->operands[1]) && take_fs(tracker, &instruction->operands[1]))
-		return 1;
-	track_register(tracker, instruction);
-	return 0;
-}
-
-static int find_access(const struct image *image, struct access *ret)
+static int find_access(const struct image *image, struct thread_local_access *ret)
 {
 	static const char *const functions[] = { "PyThreadState_GetUnchecked",
 						 "_PyThreadState_UncheckedGet",
@@ -159,14 +24,11 @@ static int find_access(const struct image *image, struct access *ret)
 						 "PyThreadState_Get" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(functions); i++) {
-		struct tracker tracker = { 0 };
 		struct image_symbol symbol;
 
-		if (image_symbol(image, functions[i], &symbol) ||
-		    instructions_visit(image, symbol.vaddr, follow, &tracker) != 1)
-			continue;
-		*ret = tracker.access;
-		return 0;
+		if (!image_symbol(image, functions[i], &symbol) &&
+		    !thread_local_find(image, symbol.vaddr, ret))
+			return 0;
 	}
 	return -ENOENT;
 }
@@ -272,19 +134,21 @@ static int resolve_module(const struct interpreter *interpreter, uint64_t module
 	return contradiction(0, "_Py_tss_tstate", reterr_fault);
 }
 
-static int resolve_slot(const struct interpreter *interpreter, const struct access *access,
+static int resolve_slot(const struct interpreter *interpreter,
+			const struct thread_local_access *access,
 			struct interpreter_stack_roots *ret, struct fault *reterr_fault)
 {
 	uint64_t slot = access->slot + interpreter->bias, words[2];
-	int error = memory_read(interpreter->memory, slot, words, sizeof(words), reterr_fault);
+	size_t size = access->kind == THREAD_LOCAL_OFFSET_SLOT ? sizeof(words[0]) : sizeof(words);
+	int error = memory_read(interpreter->memory, slot, words, size, reterr_fault);
 
 	if (error)
 		return error;
 	switch (access->kind) {
-	case ACCESS_FS_SLOT:
+	case THREAD_LOCAL_OFFSET_SLOT:
 		ret->tstate_tls_offset = (int64_t)words[0] + access->displacement;
 		return 0;
-	case ACCESS_DESCRIPTOR: /* of a block in the static area: the argument is its offset */
+	case THREAD_LOCAL_DESCRIPTOR: /* of a static block: the argument is its offset */
 		ret->tstate_tls_offset = (int64_t)words[1] + access->displacement;
 		return 0;
 	default:
@@ -320,12 +184,12 @@ static int confirm_offset(const struct interpreter *interpreter, int64_t offset,
 static int tls_locate(const struct interpreter *interpreter, struct interpreter_stack_roots *ret,
 		      struct fault *reterr_fault)
 {
-	struct access access;
+	struct thread_local_access access;
 	int error;
 
 	if (find_access(interpreter->image, &access))
 		return fault_set(reterr_fault, -ENOENT, REASON_NOT_FOUND, 0, "_Py_tss_tstate");
-	if (access.kind == ACCESS_FS) {
+	if (access.kind == THREAD_LOCAL_OFFSET) {
 		ret->tstate_tls_offset = access.displacement;
 	} else {
 		error = resolve_slot(interpreter, &access, ret, reterr_fault);
