@@ -239,7 +239,7 @@ static void check_churn(const char *name, const char *command)
 	child_ask(&target.child, "keep");
 	n = addresses_of(target.child.line, addresses);
 	assert_string_equal(child_ask(&target.child, "churn"), "ok");
-	for (unsigned i = 0; i < 30; i++) {
+	for (unsigned i = 0; i < 12; i++) {
 		struct census *census;
 		size_t live, not_known;
 
@@ -323,8 +323,14 @@ static void check_speed(const char *name, const char *command)
 
 static void a_heap_of_a_hundred_mebibytes_is_no_burden(void **state)
 {
+	struct interpreters found;
+
 	(void)state;
-	for_each_interpreter(check_speed);
+	interpreters_find(&found);
+	if (!found.n)
+		skip();
+	check_speed(found.names[0], found.commands[0]);
+	interpreters_done(&found);
 }
 
 int main(void)
