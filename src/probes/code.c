@@ -101,24 +101,39 @@ uint64_t code_reference(const struct code *code, size_t index)
 	return code->base + (uint64_t)(int64_t)(int32_t)code->instructions[index].target;
 }
 
+static bool is_target(const struct code *code, size_t index)
+{
+	return code->targets[index / WORD_BITS] >> index % WORD_BITS & 1;
+}
+
+static size_t count_branches(const struct code *code)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < code->n_instructions; i++)
+		n += code_target(code, i) != CODE_NONE;
+	return n;
+}
+
 static int make_branches(struct code *code)
 {
-	_cleanup_free_ uint32_t *first = calloc(code->n_instructions, sizeof(*first));
-	_cleanup_free_ uint32_t *next = calloc(code->n_instructions, sizeof(*next));
+	const size_t words = (code->n_instructions + WORD_BITS - 1) / WORD_BITS;
+	const size_t n = count_branches(code);
+	_cleanup_free_ uint64_t *targets = calloc(words, sizeof(*targets));
+	_cleanup_free_ struct code_branch *branches = malloc((n + 1) * sizeof(*branches));
 
-	if (!first || !next)
+	if (!targets || !branches)
 		return -ENOMEM;
-	/* From the end, so that each chain comes out in ascending order. */
-	for (size_t i = code->n_instructions; i-- > 0;) {
-		size_t target = code_target(code, i);
+	for (size_t i = 0; i < code->n_instructions; i++) {
+		const size_t target = code_target(code, i);
 
 		if (target == CODE_NONE)
 			continue;
-		next[i] = first[target];
-		first[target] = (uint32_t)i + 1;
+		targets[target / WORD_BITS] |= UINT64_C(1) << target % WORD_BITS;
+		branches[code->n_branches++] = (struct code_branch){(uint32_t)i, (uint32_t)target};
 	}
-	code->branch_first = TAKE_PTR(first);
-	code->branch_next = TAKE_PTR(next);
+	code->targets = TAKE_PTR(targets);
+	code->branches = TAKE_PTR(branches);
 	return 0;
 }
 
@@ -127,13 +142,17 @@ int code_branches_to_visit(struct code *code, size_t index,
 {
 	int error;
 
-	if (!code->branch_first) {
+	if (!code->branches) {
 		error = make_branches(code);
 		if (error)
 			return error;
 	}
-	for (uint32_t at = code->branch_first[index]; at > 0; at = code->branch_next[at - 1]) {
-		error = visit(at - 1, context);
+	if (!is_target(code, index))
+		return 0;
+	for (size_t i = 0; i < code->n_branches; i++) {
+		if (code->branches[i].target != index)
+			continue;
+		error = visit(code->branches[i].at, context);
 		if (error)
 			return error;
 	}

@@ -14,6 +14,10 @@ struct code_range {
 	uint32_t *rank;	     /* a word of begins: instructions before it, of all ranges */
 };
 
+struct code_branch {
+	uint32_t at, target; /* indices */
+};
+
 struct code {
 	uint64_t base;		   /* lowest address */
 	struct code_range *ranges; /* ascending, not overlapping */
@@ -26,8 +30,14 @@ struct code {
 	struct code_operation *operations; /* in the order in which they were asked for */
 	size_t n_operations, operations_capacity;
 
-	/* Branches by their target, chained; 1 + index, 0 ends. Made when first asked for. */
-	uint32_t *branch_first, *branch_next;
+	/*
+	 * Direct branches, and a bit an instruction: is it the target of one?  Made when first
+	 * asked for.  Few instructions are asked about, and most of those are no targets, so that
+	 * a scan of what is together beats a table by target, which is filled all over memory.
+	 */
+	struct code_branch *branches; /* ascending by at */
+	size_t n_branches;
+	uint64_t *targets;
 };
 
 #endif
