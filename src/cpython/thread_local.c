@@ -154,7 +154,7 @@ static bool is_address_in_image(const struct sum *sum)
 	return sum->known && !sum->part && !sum->thread_pointer && sum->constant > 0;
 }
 
-/* Of __tls_get_addr, or of a descriptor's function, which preserves all registers but its result. */
+/* Of __tls_get_addr, or of a descriptor's function: its slot is in a register. */
 static void follow_call(struct tracker *tracker, const struct instruction *instruction)
 {
 	static const int clobbered[] = { 0, 1, 2, 6, 7, 8, 9, 10, 11 };
