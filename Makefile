@@ -255,3 +255,9 @@ help:
 .PHONY: clean
 clean:
 	rm -rf $(BUILD) compile_commands.json
+
+## layouts: regenerates src/cpython/*.inc from CPython's headers (Debian's are downloaded)
+.PHONY: layouts
+layouts:
+	tools/layouts/fetch-headers $(BUILD)/headers
+	tools/layouts/generate src/cpython $$(tools/layouts/find-headers $(BUILD)/headers)
