@@ -380,8 +380,8 @@ def test_killed_in_the_middle_it_leaves_the_target_as_it_was(stock):
         assert support.text_differences(target.pid) == []
         assert not support.has_uprobes_mapping(target.pid)
         after = support.busy_rate(target, 2)
-        assert slowed < 0.8 * speed, "the probes were not in: the test shows nothing"
-        assert after > 0.8 * speed, (speed, slowed, after)
+        assert slowed < 0.3 * speed, "the probes were not in: the test shows nothing"
+        assert after > 0.6 * speed, (speed, slowed, after)
 
 
 @live
