@@ -3,7 +3,11 @@
  * Calls every function of the malloc family and keeps a log of what each gave
  * and took, in memory of its own: the truth for the native probes.
  *
- *	native_calls THREADS OPERATIONS SEED [fork]
+ *	native_calls THREADS OPERATIONS SEED [fork|starve]
+ *
+ * fork: a child does the same first.  starve: at its end a thread loses one by
+ * one the system calls that memory comes from, so that the library has to take
+ * its last ways out.
  *
  * Says "ready PID ZERO TEXT_START TEXT_END" (hexadecimal addresses; at ZERO
  * lie 4 KiB of zeros), waits for a line, works, and writes the logs: for each
@@ -14,14 +18,18 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -64,6 +72,7 @@ struct worker {
 	struct record records[RECORDS_MAX];
 	void *live[LIVE];
 	size_t operations;
+	int starve;
 	uint64_t random;
 	pthread_t thread;
 };
@@ -291,6 +300,53 @@ static void resize_each(struct worker *worker)
 	}
 }
 
+/* From now on this thread's calls of it fail for want of memory. */
+static void lose(unsigned number)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOMEM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {sizeof(code) / sizeof(*code), code};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+		fail("no seccomp");
+}
+
+/* Fills slots and makes them grow, from sizes that bins hold to sizes that arenas haven't got. */
+static void press(struct worker *worker)
+{
+	for (size_t i = 0; i < LIVE; i++) {
+		const size_t size = 3000 + 700 * i;
+
+		if (!worker->live[i])
+			worker->live[i] = i % 3 == 0 ? do_calloc(worker, 1, size)
+					  : i % 3 == 1
+						  ? do_malloc(worker, size)
+						  : do_aligned(worker, CALL_MEMALIGN, 256, size);
+		worker->live[i] = do_realloc(worker, worker->live[i], 2 * size, i & 1);
+	}
+}
+
+static void starve(struct worker *worker)
+{
+	void *shrunk = do_malloc(worker, 40 << 20), *grown = do_malloc(worker, 36 << 20);
+
+	lose(SYS_mremap);
+	shrunk = do_realloc(worker, shrunk, 34 << 20, 0);
+	grown = do_realloc(worker, grown, 48 << 20, 0);
+	lose(SYS_mmap);
+	press(worker);
+	lose(SYS_mprotect);
+	press(worker);
+	do_malloc(worker, 1 << 20);
+	do_free(worker, shrunk);
+	do_free(worker, grown);
+}
+
 static void *work(void *argument)
 {
 	struct worker *worker = argument;
@@ -300,6 +356,8 @@ static void *work(void *argument)
 	resize_each(worker);
 	for (size_t i = 0; i < worker->operations; i++)
 		step(worker);
+	if (worker->starve)
+		starve(worker);
 	for (size_t i = 0; i < LIVE; i++)
 		do_free(worker, worker->live[i]);
 	return NULL;
@@ -353,9 +411,11 @@ static int run(int argc, char **argv, char **environment)
 
 	(void)environment;
 	if (threads < 1 || threads > THREADS_MAX || operations > OPERATIONS_MAX)
-		fail("usage: native_calls THREADS OPERATIONS SEED [fork]");
-	for (size_t i = 0; i < threads; i++)
+		fail("usage: native_calls THREADS OPERATIONS SEED [fork|starve]");
+	for (size_t i = 0; i < threads; i++) {
 		workers[i] = make_worker(operations, seed * THREADS_MAX + i);
+		workers[i]->starve = argc > 4 && !strcmp(argv[4], "starve");
+	}
 	dprintf(1, "ready %d %lx %lx %lx\n", getpid(), (unsigned long)(uintptr_t)zeros,
 		(unsigned long)(uintptr_t)&__executable_start, (unsigned long)(uintptr_t)&etext);
 	if (read(0, line, sizeof(line)) <= 0)

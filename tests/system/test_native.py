@@ -29,6 +29,7 @@ DIRECT = ("malloc", "calloc", "realloc")
 pytestmark = pytest.mark.needs("root", "btf", "uprobe-multi", "gcc", "pyleakd")
 
 NO_CACHE = "glibc.malloc.tcache_count=0"
+BIG_CACHE = "glibc.malloc.tcache_max=4194304"  # from 2.42 on
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +51,10 @@ def programs(tmp_path_factory):
 class Run:
     """The program under the probes: `log` by thread, `records` by thread, what was lost."""
 
-    def __init__(self, programs, root, threads=1, operations=4000, seed=1, fork=False, tunables=""):
+    def __init__(self, programs, root, threads=1, operations=4000, seed=1, mode=None, tunables=""):
         self.calls, self.reader = programs
         self.log, self.records, self.sites, self.lost = {}, {}, [], []
-        arguments = [str(threads), str(operations), str(seed)] + ["fork"] * fork
+        arguments = [str(threads), str(operations), str(seed)] + [mode] * bool(mode)
         target = support.start(self._command(root) + arguments, stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE,
                                env=support.environment(GLIBC_TUNABLES=tunables))
@@ -233,17 +234,26 @@ def root_of(name):
 
 
 @pytest.mark.parametrize("name", ROOTS)
-@pytest.mark.parametrize("tunables", ["", NO_CACHE], ids=["cached", "uncached"])
+@pytest.mark.parametrize("tunables", ["", NO_CACHE, BIG_CACHE],
+                         ids=["cached", "uncached", "big-cache"])
 def test_one_thread_sees_each_call_once(programs, name, tunables):
     compare(Run(programs, root_of(name), tunables=tunables), 1)
 
 
 @pytest.mark.parametrize("name", ROOTS)
-@pytest.mark.parametrize("tunables", ["", NO_CACHE], ids=["cached", "uncached"])
+@pytest.mark.parametrize("tunables", ["", NO_CACHE, BIG_CACHE],
+                         ids=["cached", "uncached", "big-cache"])
 def test_four_threads_that_pass_blocks_on_see_each_call_once(programs, name, tunables):
     compare(Run(programs, root_of(name), threads=4, seed=7, tunables=tunables), 4)
 
 
 @pytest.mark.parametrize("name", ROOTS)
 def test_a_child_gets_on_and_leaves_no_record(programs, name):
-    compare(Run(programs, root_of(name), threads=2, operations=1500, seed=3, fork=True), 2)
+    compare(Run(programs, root_of(name), threads=2, operations=1500, seed=3, mode="fork"), 2)
+
+
+@pytest.mark.parametrize("name", ROOTS)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_last_ways_out_of_a_library_without_memory_are_seen(programs, name, threads):
+    compare(Run(programs, root_of(name), threads=threads, operations=500, seed=5, mode="starve"),
+            threads)
