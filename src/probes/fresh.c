@@ -283,29 +283,56 @@ static expr named_value(struct fresh *fresh, const struct state *state,
 	return name->memory ? state_memory(fresh->symbols, state, value, 8) : value;
 }
 
-/* Does the jump stand behind Z's comparison of the named pool's size class? */
-static bool is_z(struct fresh *fresh, size_t jump, const struct state_name *name)
+/* Is the named pool's count set to 1 before the jump, and something of 32 bits compared? */
+static bool is_behind_count(struct fresh *fresh, size_t jump, const struct state_name *name)
 {
 	for (unsigned back = 2; back <= Z_BACK; back++) {
-		struct symbols *symbols = fresh->symbols;
 		const struct state_store *count;
 		struct state state;
-		expr pool, size_class;
 
-		symbols_reset(symbols);
+		symbols_reset(fresh->symbols);
 		state_begin(&state);
 		if (!run_straight(fresh, &state, walk_start_before(fresh->code, jump, back), jump,
 				  CODE_NONE, NULL))
 			continue;
-		pool = named_value(fresh, &state, name);
-		size_class = symbols_load(symbols, symbols_sum(symbols, pool, SIZE_CLASS), 4);
-		count = state_store_find(&state, pool, 4);
-		if (count && expr_is_constant(symbols, count->value, 1) &&
-		    state.flags == FLAGS_COMPARE &&
-		    (state.flags_a == size_class || state.flags_b == size_class))
+		count = state_store_find(&state, named_value(fresh, &state, name), 4);
+		if (count && expr_is_constant(fresh->symbols, count->value, 1) &&
+		    state.flags == FLAGS_COMPARE && state.flags_size_bytes == 4)
 			return true;
 	}
 	return false;
+}
+
+/* Does the arm that begins at entry take the first block off the named pool's old list? */
+static bool takes_first_block(struct fresh *fresh, size_t entry, const struct state_name *name)
+{
+	struct symbols *symbols = fresh->symbols;
+	struct state state, before;
+	const struct state_store *store;
+	expr freeblock, block;
+
+	symbols_reset(symbols);
+	state_begin(&state);
+	state_begin(&before);
+	if (entry == CODE_NONE || !run_straight(fresh, &state, entry, CODE_NONE, CODE_NONE, NULL))
+		return false;
+	freeblock = symbols_sum(symbols, named_value(fresh, &before, name), FREEBLOCK);
+	block = symbols_load(symbols, freeblock, 8);
+	store = state_store_find(&state, freeblock, 8);
+	return store && store->value == symbols_load(symbols, block, 8);
+}
+
+/*
+ * Is it Z, whose other arm hands out a block as well?  The size class that is
+ * compared may have been loaded long before, and on one of several ways, so
+ * the comparison itself is no criterion.
+ */
+static bool is_z(struct fresh *fresh, const struct way_in *way, const struct state_name *name)
+{
+	const size_t other = way->taken ? code_next(fresh->code, way->jump)
+					: code_target(fresh->code, way->jump);
+
+	return takes_first_block(fresh, other, name) || is_behind_count(fresh, way->jump, name);
 }
 
 static void add_fresh(struct fresh *fresh, const struct way_in *way, const struct state_name *name,
@@ -323,7 +350,7 @@ static void add_fresh(struct fresh *fresh, const struct way_in *way, const struc
 	};
 	struct match *known = matches_find(fresh->matches, way->jump, SITE_FRESH);
 
-	if (match.condition == CONDITION_NOT_EQUAL && is_z(fresh, way->jump, name)) {
+	if (match.condition == CONDITION_NOT_EQUAL && is_z(fresh, way, name)) {
 		match.value = name->memory ? VALUE_POOL_BY_ZF_MEMORY : VALUE_POOL_BY_ZF;
 		match.condition = WIRE_CONDITION_ALWAYS;
 	} else if (known && known->condition == (match.condition ^ 1)) {

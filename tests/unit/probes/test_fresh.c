@@ -80,6 +80,58 @@ static void the_size_class_may_be_compared_in_memory_and_jumped_to(void **state)
 	assert_int_equal(match->value, VALUE_POOL_BY_ZF);
 }
 
+/* Debian's 3.9 loads the size class long before, on one of two ways that meet. */
+IDIOM_SITE(z_early, "mov ecx, [rax+0x24]\n"
+		    "test rdi, rdi\n"
+		    "je 1f\n"
+		    "2: mov ecx, 0xffff\n"
+		    "1: lea edx, [rbx+rbx]\n"
+		    "movq xmm4, rax\n"
+		    "mov rsi, [rdx*8+0x9074c0]\n"
+		    "punpcklqdq xmm4, xmm4\n"
+		    "movq xmm3, rsi\n"
+		    "punpcklqdq xmm3, xmm3\n"
+		    "movups [rax+16], xmm3\n"
+		    "movups [rsi+16], xmm4\n"
+		    "mov dword ptr [rax], 1\n"
+		    "cmp ebp, ecx\n"
+		    "z_early_site: jne 3f\n"
+		    "jmp 9f\n"
+		    "3: " INITIALISE REUSE);
+
+static void the_size_class_may_have_been_loaded_long_before(void **state)
+{
+	CLEANUP(code_free) struct code *code = DECODE(z_early);
+	MATCHES matches = {0};
+	const struct match *match;
+
+	(void)state;
+	match_fresh_idiom(code, &matches, 0);
+	assert_int_equal(matches.n, 1);
+	match = matches_find(&matches, INDEX_OF(code, z_early, site), SITE_FRESH);
+	assert_non_null(match);
+	assert_int_equal(match->value, VALUE_POOL_BY_ZF);
+}
+
+/* BOLT moves the comparison away from the count. */
+IDIOM_SITE(z_moved, "2: cmp ebp, ecx\n"
+		    "z_moved_site: je 9f\n" INITIALISE REUSE "mov ecx, [rax+0x24]\n"
+		    "mov dword ptr [rax], 1\n"
+		    "jmp 2b\n");
+
+static void the_comparison_may_stand_apart_from_the_count(void **state)
+{
+	CLEANUP(code_free) struct code *code = DECODE(z_moved);
+	MATCHES matches = {0};
+	const struct match *match;
+
+	(void)state;
+	match_fresh_idiom(code, &matches, 0);
+	match = matches_find(&matches, INDEX_OF(code, z_moved, site), SITE_FRESH);
+	assert_non_null(match);
+	assert_int_equal(match->value, VALUE_POOL_BY_ZF);
+}
+
 /* gcc 14 threads a pool just carved from its arena past the comparison. */
 IDIOM_SITE(threaded, "mov dword ptr [rax], 1\n"
 		     "cmp [rax+0x24], ebp\n"
@@ -243,6 +295,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_comparison_of_the_size_class_tells_both_cases_by_its_flag),
 		cmocka_unit_test(the_size_class_may_be_compared_in_memory_and_jumped_to),
+		cmocka_unit_test(the_size_class_may_have_been_loaded_long_before),
+		cmocka_unit_test(the_comparison_may_stand_apart_from_the_count),
 		cmocka_unit_test(a_carved_pool_comes_by_a_jump_of_its_own),
 		cmocka_unit_test(an_arm_that_falls_through_has_the_opposite_condition),
 		cmocka_unit_test(a_jump_whose_arms_both_lead_there_counts_always),
