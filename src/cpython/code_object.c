@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "base/cleanup.h"
 #include "cpython/refcount.h"
+#include "cpython/type_flags.h"
 #include "cpython/unicode.h"
 
 #define CODE_HEAD_MAX 512 /* sizeof(PyCodeObject) is 176 to 208 */
@@ -200,7 +201,7 @@ static int name_read(struct code_reader *reader, uint64_t address, const char *f
 
 	if (error < 0)
 		return error;
-	error = type_expect(reader, unicode.type, TYPE_FLAG_UNICODE_SUBCLASS, field, reterr_fault);
+	error = type_expect(reader, unicode.type, TYPE_UNICODE_SUBCLASS, field, reterr_fault);
 	if (error < 0)
 		return error;
 	return unicode_text(reader->memory, &unicode, CODE_NAME_MAX_BYTES, ret, reterr_fault);
@@ -226,7 +227,7 @@ static int bytes_object_look(struct code_reader *reader, uint64_t address, const
 	    !bytes_read(whole, layout->var_size, &size, sizeof(size)) ||
 	    !refcount_is_alive(layout->minor, refcount))
 		return fault_set(reterr_fault, -EBADMSG, REASON_MALFORMED, address, field);
-	error = type_expect(reader, type, TYPE_FLAG_BYTES_SUBCLASS, field, reterr_fault);
+	error = type_expect(reader, type, TYPE_BYTES_SUBCLASS, field, reterr_fault);
 	if (error < 0)
 		return error;
 	if (size > CODE_TABLE_MAX_BYTES)

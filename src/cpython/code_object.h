@@ -6,13 +6,6 @@
 #include "base/table.h"
 #include "cpython/code.h"
 
-/* tp_flags of those who inherit from a built-in type: Include/object.h, all of 3.8-3.15. */
-#define TYPE_FLAG_LIST_SUBCLASS (1ull << 25)
-#define TYPE_FLAG_BYTES_SUBCLASS (1ull << 27)
-#define TYPE_FLAG_UNICODE_SUBCLASS (1ull << 28)
-#define TYPE_FLAG_DICT_SUBCLASS (1ull << 29)
-#define TYPE_FLAG_TYPE_SUBCLASS (1ull << 31)
-
 /* Reads code objects; what it found out about types is kept, so that it is asked once. */
 struct code_reader {
 	struct memory *memory;

@@ -152,10 +152,20 @@ void interpreter_free(struct interpreter *interpreter)
 	free(interpreter);
 }
 
+/* What a recording keeps of the image's symbols: those that are asked for after the confirmation. */
+static uint64_t recorded_symbol(const struct interpreter *interpreter, const char *name)
+{
+	if (strcmp(name, "_PyRuntime") == 0)
+		return interpreter->runtime;
+	return strcmp(name, "PyCode_Type") == 0 ? interpreter->code_type : 0;
+}
+
 uint64_t interpreter_symbol(const struct interpreter *interpreter, const char *name)
 {
 	struct image_symbol symbol;
 
+	if (!interpreter->image)
+		return recorded_symbol(interpreter, name);
 	if (image_symbol(interpreter->image, name, &symbol))
 		return 0;
 	return symbol.vaddr + interpreter->bias;

@@ -63,8 +63,12 @@ enum interpreter_allocator interpreter_allocator(const struct interpreter *inter
 const char *allocator_name(enum interpreter_allocator allocator);
 /* Built with the JIT compiler and, where the version says so (3.14+), with it turned on. */
 bool interpreter_has_jit(const struct interpreter *interpreter);
+/* NULL where it was restored from a recording. */
 const struct image *interpreter_image(const struct interpreter *interpreter);
-/* Address in the target of a symbol of the interpreter's image (PyDict_Type …); 0: none. */
+/*
+ * Address in the target of a symbol of the interpreter's image (PyDict_Type …); 0: none.
+ * A restored one knows _PyRuntime and PyCode_Type only.
+ */
 uint64_t interpreter_symbol(const struct interpreter *interpreter, const char *name);
 
 /* What the BPF frame walker has to know beyond the layout's offsets. */

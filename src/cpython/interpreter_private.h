@@ -13,11 +13,12 @@
 
 struct interpreter {
 	struct memory *memory;
-	const struct image *image;
+	const struct image *image; /* NULL: restored from a recording */
 	uint64_t bias;
 	struct interpreter_version version;
 	struct layout layout; /* the row, overlaid by the target's debug offsets */
 	uint64_t runtime; /* address of _PyRuntime */
+	uint64_t code_type; /* of PyCode_Type, where there is no image; 0: not known */
 	uint64_t arenas_variable, maxarenas_variable; /* up to 3.11; 0: not found */
 	enum interpreter_allocator allocator;
 	bool has_jit;

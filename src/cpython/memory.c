@@ -43,15 +43,15 @@ void memory_free(struct memory *memory)
 static void account(struct memory *memory, uint64_t address, const void *buffer, size_t size,
 		    int error)
 {
-	if (error) {
+	if (error)
 		memory->statistics.failed_reads++;
-		if (error == -ENODATA)
-			memory->statistics.skipped_swapped_bytes += size;
-		return;
-	}
-	memory->statistics.read_bytes += size;
+	else
+		memory->statistics.read_bytes += size;
+	if (error == -ENODATA)
+		memory->statistics.skipped_swapped_bytes += size;
 	if (memory->observer)
-		memory->observer(memory->observer_context, address, buffer, size);
+		memory->observer(memory->observer_context, address, error ? NULL : buffer, size,
+				 error);
 }
 
 int memory_read(struct memory *memory, uint64_t address, void *buffer, size_t size,

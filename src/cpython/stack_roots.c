@@ -211,7 +211,7 @@ int interpreter_stack_roots(const struct interpreter *interpreter,
 		return fault_set(reterr_fault, -ENOENT, REASON_NOT_FOUND, 0, "PyCode_Type");
 	if (current != LAYOUT_ABSENT) {
 		roots.tstate_current_address = interpreter->runtime + current;
-	} else {
+	} else if (interpreter->image) { /* in a recording, no thread has to be found any more */
 		int error = tls_locate(interpreter, &roots, reterr_fault);
 
 		if (error)

@@ -24,6 +24,7 @@ static int open_and_start(struct adhoc *adhoc, pid_t pid, char *ret_message)
 	r = session_open(pid, &adhoc->session_options, &session, ret_message);
 	if (r < 0)
 		return r;
+	adhoc->session_options.recording = NULL; /* the first target's; others have none */
 	r = session_start(session, ret_message);
 	if (r < 0)
 		return r;
@@ -80,25 +81,29 @@ static int start_recording(struct adhoc *adhoc)
 
 	if (!adhoc->options->record)
 		return 0;
-	r = recording_writer_new(adhoc->options->record, &adhoc->session_options.recording);
+	r = recording_writer_new(adhoc->options->record, &adhoc->recording);
 	if (r < 0)
 		log_error("%s can't be written (%s): choose another --record",
 			  adhoc->options->record, strerror(-r));
+	adhoc->session_options.recording = adhoc->recording;
 	return r;
 }
 
-/* A recording without its trailer reads as cut off, so an error here is told. */
+/*
+ * A recording without its trailer reads as cut off, so an error here is told.
+ * Behind adhoc_done(): sessions write to it for as long as they are there.
+ */
 static void end_recording(struct adhoc *adhoc)
 {
 	int r;
 
-	if (!adhoc->session_options.recording)
+	if (!adhoc->recording)
 		return;
-	r = recording_finish(adhoc->session_options.recording);
+	r = recording_finish(adhoc->recording);
 	if (r < 0)
 		log_warning("%s is incomplete (%s), ignoring", adhoc->options->record,
 			    strerror(-r));
-	recording_writer_free(adhoc->session_options.recording);
+	recording_writer_free(adhoc->recording);
 }
 
 static int attach_all(struct adhoc *adhoc)
@@ -131,8 +136,8 @@ int adhoc_attach(const struct options *options)
 		r = adhoc_loop(&adhoc);
 	if (r >= 0 && adhoc.n_targets)
 		status = finish(&adhoc);
-	end_recording(&adhoc);
 	adhoc_done(&adhoc);
+	end_recording(&adhoc);
 	return status;
 }
 
@@ -199,7 +204,7 @@ int adhoc_run(const struct options *options)
 		if (status == STATUS_OK)
 			status = launch_exit_status(&launch);
 	}
-	end_recording(&adhoc);
 	adhoc_done(&adhoc);
+	end_recording(&adhoc);
 	return status;
 }

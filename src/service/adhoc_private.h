@@ -25,6 +25,7 @@ struct adhoc {
 	sd_event *event;
 	uint64_t started_ns; /* monotonic */
 	struct output *output;
+	struct recording_writer *recording; /* of the first target; NULL: none is kept */
 	/* One a target, in the order in which they came; both of ADHOC_TARGETS_MAX. */
 	struct session **sessions;
 	struct adhoc_exit *exits;

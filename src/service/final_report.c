@@ -41,6 +41,13 @@ static bool has_leak(const struct snapshot *snapshot)
 	return false;
 }
 
+static int write_one(const struct snapshot *snapshot, const struct options *options,
+		     struct output *output, bool *leak)
+{
+	*leak |= has_leak(snapshot);
+	return report_write(snapshot, options, output_is_terminal(output), output_sink(output));
+}
+
 static int report_session(struct session *session, double time_seconds,
 			  const struct options *options, struct output *output, bool *leak)
 {
@@ -52,10 +59,18 @@ static int report_session(struct session *session, double time_seconds,
 		return r;
 	session_stop(session);
 	r = session_snapshot(session, time_seconds, &snapshot);
-	if (r < 0)
-		return r;
-	*leak |= has_leak(snapshot);
-	return report_write(snapshot, options, output_is_terminal(output), output_sink(output));
+	return r < 0 ? r : write_one(snapshot, options, output, leak);
+}
+
+/* In place, or said why not. */
+static int finish(int error, struct output *output)
+{
+	if (error >= 0)
+		error = output_commit(output);
+	if (error < 0)
+		log_error("the report could not be written (%s): choose another --output",
+			  strerror(-error));
+	return error;
 }
 
 int final_report(struct session **sessions, size_t n, double time_seconds,
@@ -66,13 +81,20 @@ int final_report(struct session **sessions, size_t n, double time_seconds,
 
 	for (size_t i = 0; i < n && r >= 0; i++)
 		r = report_session(sessions[i], time_seconds, options, output, &leak);
+	r = finish(r, output);
 	if (r >= 0)
-		r = output_commit(output);
-	if (r < 0) {
-		log_error("the report could not be written (%s): choose another --output",
-			  strerror(-r));
-		return r;
-	}
-	*ret_leak = leak;
-	return 0;
+		*ret_leak = leak;
+	return r;
+}
+
+int final_report_recorded(const struct snapshot *snapshot, const struct options *options,
+			  struct output *output, bool *ret_leak)
+{
+	bool leak = false;
+	int r;
+
+	r = finish(write_one(snapshot, options, output, &leak), output);
+	if (r >= 0)
+		*ret_leak = leak;
+	return r;
 }

@@ -20,5 +20,8 @@ int report_write(const struct snapshot *snapshot, const struct options *options,
  */
 int final_report(struct session **sessions, size_t n, double time_seconds,
 		 const struct options *options, struct output *output, bool *ret_leak);
+/* The same of what a recorded session said. */
+int final_report_recorded(const struct snapshot *snapshot, const struct options *options,
+			  struct output *output, bool *ret_leak);
 
 #endif

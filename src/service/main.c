@@ -6,6 +6,7 @@
 #include "service/adhoc.h"
 #include "service/check.h"
 #include "service/options.h"
+#include "service/replay.h"
 
 static int write_standard_output(void *context, const void *bytes, size_t size)
 {
@@ -39,8 +40,7 @@ int main(int argc, char *argv[])
 	case COMMAND_CHECK:
 		return check_run(&options, &standard_output);
 	case COMMAND_REPLAY:
-		log_error("recordings can't be replayed yet: attach with --pid");
-		return STATUS_FAILED;
+		return replay_run(&options);
 	case COMMAND_HELP:
 		return options_help(&standard_output) < 0 ? STATUS_FAILED : STATUS_OK;
 	case COMMAND_VERSION:

@@ -19,6 +19,7 @@ struct reconcile {
 	struct table *freed; /* addresses given back while a census is taken; NULL outside */
 	bool freed_overflow;
 	uint64_t round;
+	uint64_t allocations, frees; /* of pool blocks, since the baseline */
 };
 
 /* What the ledger held when the round began. */
@@ -75,6 +76,14 @@ const struct census *reconcile_census(const struct reconcile *reconcile)
 	return reconcile->last;
 }
 
+void reconcile_note_pool(struct reconcile *reconcile, bool given_out)
+{
+	if (given_out)
+		reconcile->allocations++;
+	else
+		reconcile->frees++;
+}
+
 static int drain(struct reconcile *reconcile)
 {
 	if (!reconcile->source.drain)
@@ -128,6 +137,11 @@ static int check_held(const struct ledger_block *block, void *context)
 
 	if (!block->pool || block->allocated > collection->sequence ||
 	    block->created > collection->sequence)
+		return 0;
+	/* Of an elder it is only presumed to be in a pool until the pools say so. */
+	if (block->elder && !block->size_bytes &&
+	    census_block(collection->reconcile->last, block->address, NULL, NULL) ==
+		    CENSUS_OUTSIDE)
 		return 0;
 	switch (census_block(collection->reconcile->last, block->address, NULL, NULL)) {
 	case CENSUS_LIVE:
@@ -296,9 +310,10 @@ static int look_at_objects(struct collection *collection, bool complete)
 	return 0;
 }
 
-static void fill_books(const struct census *census, struct reconcile_books *books)
+static void fill_books(const struct reconcile *reconcile, struct reconcile_books *books)
 {
-	const struct census_totals *totals = census_totals(census);
+	const struct census_totals *totals = census_totals(reconcile->last);
+	const struct census_totals *before = census_totals(reconcile->baseline);
 
 	books->pool_live_blocks = totals->live_blocks;
 	books->pool_live_bytes = totals->live_bytes;
@@ -306,7 +321,8 @@ static void fill_books(const struct census *census, struct reconcile_books *book
 	books->arena_bytes = totals->arena_bytes;
 	books->pools_unread = totals->pools_unread;
 	books->pools_torn = totals->pools_torn;
-	books->coverage_ratio = NAN;
+	books->pools_net_blocks = (int64_t)(totals->live_blocks - before->live_blocks);
+	books->coverage_ratio = 1; /* nothing was born, nothing was missed */
 	if (books->born_live_blocks)
 		books->coverage_ratio =
 			(double)books->born_held_blocks / (double)books->born_live_blocks;
@@ -324,6 +340,9 @@ static int run_round(struct collection *collection, bool complete, struct fault 
 		return r;
 	census_free(reconcile->last);
 	reconcile->last = census;
+	collection->books->seen_allocations = reconcile->allocations;
+	collection->books->seen_net_blocks =
+		(int64_t)(reconcile->allocations - reconcile->frees);
 	r = drop_dead(collection);
 	if (r < 0)
 		return r;
@@ -349,7 +368,7 @@ int reconcile_run(struct reconcile *reconcile, bool complete, struct reconcile_b
 	reconcile->freed = NULL;
 	if (r < 0)
 		return r;
-	fill_books(reconcile->last, &books);
+	fill_books(reconcile, &books);
 	*ret = books;
 	return 0;
 }

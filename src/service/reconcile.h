@@ -39,7 +39,14 @@ struct reconcile_books {
 	uint64_t held_checked_blocks; /* in the ledger, older than the census, in pools that were read */
 	uint64_t held_live_blocks; /* of these, live in the pools */
 	uint64_t looked_objects, unreadable_objects;
-	double coverage_ratio; /* born_held / born_live; NAN: nothing was born */
+	/*
+	 * Since the baseline: blocks seen given out less those seen given back, and the
+	 * change of what the pools count. Equal where nothing was missed and the target
+	 * stood still at both censuses.
+	 */
+	int64_t seen_net_blocks, pools_net_blocks;
+	uint64_t seen_allocations;
+	double coverage_ratio; /* born_held / born_live; 1: nothing was born */
 };
 
 struct reconcile_source {
@@ -58,6 +65,8 @@ void reconcile_free(struct reconcile *reconcile);
 
 /* To be called with every address given back (frees, and realloc's old address). */
 void reconcile_note_free(struct reconcile *reconcile, uint64_t address);
+/* To be called for every block of a pool that is given out, and given back. */
+void reconcile_note_pool(struct reconcile *reconcile, bool given_out);
 
 /* complete: look at every object now, as at the end of a session. */
 int reconcile_run(struct reconcile *reconcile, bool complete, struct reconcile_books *ret,

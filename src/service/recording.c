@@ -18,6 +18,14 @@
 
 DEFINE_CLEANUP(struct recording_writer *, recording_writer_free)
 
+/* A chunk as it goes into the file, in one write. */
+struct staged {
+	struct recording_chunk chunk;
+	uint8_t bytes[RECORDING_CHUNK_BYTES_MAX];
+};
+
+_Static_assert(offsetof(struct staged, bytes) == sizeof(struct recording_chunk), "staged");
+
 struct recording_writer {
 	int fd;
 	int error;	   /* the first failure */
@@ -25,14 +33,11 @@ struct recording_writer {
 	uint64_t bytes;	   /* in the file */
 	uint64_t items;
 	struct recording_lines lines; /* what the reader will know */
-	size_t filled;		      /* of chunk's items */
-	struct recording_chunk chunk; /* its items follow, so that both go in one write */
-	uint8_t payload[RECORDING_CHUNK_BYTES_MAX];
+	uint64_t reads;		      /* since the last record or mark */
+	bool order_due;		      /* one failed that would not if more were known */
+	size_t filled;		      /* of items */
+	struct staged items_chunk, deflated_chunk;
 };
-
-_Static_assert(offsetof(struct recording_writer, payload) ==
-		       offsetof(struct recording_writer, chunk) + sizeof(struct recording_chunk),
-	       "a chunk's header and its items are written together");
 
 uint32_t recording_header_crc(const struct recording_header *header)
 {
@@ -119,21 +124,30 @@ static int write_bytes(struct recording_writer *writer, const void *bytes, size_
 	return 0;
 }
 
-static int flush_as(struct recording_writer *writer, enum recording_chunk_kind kind)
+static int write_chunk(struct recording_writer *writer, enum recording_chunk_kind kind,
+		       struct staged *staged, size_t size)
 {
-	writer->chunk = (struct recording_chunk){
+	staged->chunk = (struct recording_chunk){
 		.kind = kind,
-		.size = (uint32_t)writer->filled,
+		.size = (uint32_t)size,
 		.sequence = writer->sequence++,
 	};
-	writer->chunk.crc = recording_chunk_crc(&writer->chunk, writer->payload);
+	staged->chunk.crc = recording_chunk_crc(&staged->chunk, staged->bytes);
 	writer->filled = 0;
-	return write_bytes(writer, &writer->chunk, sizeof(writer->chunk) + writer->chunk.size);
+	return write_bytes(writer, staged, sizeof(staged->chunk) + size);
 }
 
+/* Deflated at the fastest level, which takes three quarters off; as it is where that gains nothing. */
 static int flush(struct recording_writer *writer)
 {
-	return writer->filled > 0 ? flush_as(writer, RECORDING_CHUNK_ITEMS) : writer->error;
+	uLongf size = writer->filled;
+
+	if (writer->filled == 0)
+		return writer->error;
+	if (compress2(writer->deflated_chunk.bytes, &size, writer->items_chunk.bytes,
+		      writer->filled, Z_BEST_SPEED) == Z_OK)
+		return write_chunk(writer, RECORDING_CHUNK_DEFLATED, &writer->deflated_chunk, size);
+	return write_chunk(writer, RECORDING_CHUNK_ITEMS, &writer->items_chunk, writer->filled);
 }
 
 /* An item's payload in two parts: it may be a fixed head and foreign bytes. */
@@ -150,7 +164,7 @@ static int add_item(struct recording_writer *writer, enum recording_item_kind ki
 		return fail(writer, -E2BIG);
 	if (writer->filled >= RECORDING_CHUNK_BYTES && flush(writer) < 0)
 		return writer->error;
-	to = writer->payload + writer->filled;
+	to = writer->items_chunk.bytes + writer->filled;
 	memset(to + whole - 8, 0, 8);
 	memcpy(to, &header, sizeof(header));
 	memcpy(to + sizeof(header), head, head_size);
@@ -209,9 +223,18 @@ void recording_writer_free(struct recording_writer *writer)
 	free(writer);
 }
 
+/* What is read from here on belongs to the handling of this record or mark. */
+static void begin_handling(struct recording_writer *writer)
+{
+	writer->reads = 0;
+	writer->order_due = false;
+	writer->lines.epoch++;
+}
+
 int recording_write_record(struct recording_writer *writer, const struct wire_header *record,
 			   size_t size)
 {
+	begin_handling(writer);
 	if (recording_check_record(record, size) < 0)
 		return fail(writer, -EINVAL);
 	return add_item(writer, RECORDING_ITEM_RECORD, record, size, NULL, 0);
@@ -226,8 +249,10 @@ int recording_write_mark(struct recording_writer *writer, const struct recording
 		.value = mark->value,
 	};
 
+	begin_handling(writer);
 	/* On disk up to here: a session that is killed loses an interval at most. */
-	flush(writer);
+	if (mark->kind != RECORDING_DRAINED)
+		flush(writer);
 	return add_item(writer, RECORDING_ITEM_MARK, &item, sizeof(item), NULL, 0);
 }
 
@@ -317,6 +342,24 @@ static int write_run(struct recording_writer *writer, uint64_t address, const vo
 	return add_item(writer, RECORDING_ITEM_READ, &address, sizeof(address), bytes, size);
 }
 
+static int write_order(struct recording_writer *writer, uint64_t read, int error)
+{
+	struct recording_order_item item = { .read = read, .error = error };
+
+	writer->order_due = false;
+	writer->lines.epoch++;
+	return add_item(writer, RECORDING_ITEM_ORDER, &item, sizeof(item), NULL, 0);
+}
+
+/* Whether a read since the last record or mark would have come out otherwise, knowing this one. */
+static bool order_matters(const struct recording_writer *writer, uint64_t address,
+			  const void *bytes, size_t size)
+{
+	if (writer->order_due && !recording_lines_same(&writer->lines, address, bytes, size))
+		return true;
+	return recording_lines_contradict(&writer->lines, address, bytes, size);
+}
+
 int recording_write_read(struct recording_writer *writer, uint64_t address, const void *bytes,
 			 size_t size)
 {
@@ -324,12 +367,17 @@ int recording_write_read(struct recording_writer *writer, uint64_t address, cons
 
 	if (address + size < address)
 		return fail(writer, -EINVAL);
+	if (order_matters(writer, address, bytes, size))
+		write_order(writer, writer->reads, 0);
+	writer->reads++;
 	while (size > 0 && writer->error == 0) {
 		bool changed = false;
 		size_t run = run_bytes(writer, address, at, size, &changed);
 
 		if (changed)
 			write_run(writer, address, at, run);
+		else
+			recording_lines_touch(&writer->lines, address, run);
 		address += run;
 		at += run;
 		size -= run;
@@ -337,9 +385,26 @@ int recording_write_read(struct recording_writer *writer, uint64_t address, cons
 	return writer->error;
 }
 
-void recording_observe_read(void *writer, uint64_t address, const void *bytes, size_t size)
+int recording_write_failed_read(struct recording_writer *writer, uint64_t address, size_t size,
+				int error)
 {
-	recording_write_read(writer, address, bytes, size);
+	if (address + size < address) /* comes to no source, here or in a replay */
+		return writer->error;
+	if (error == -EFAULT && !recording_lines_know(&writer->lines, address, size)) {
+		writer->order_due = true;
+		writer->reads++;
+		return writer->error;
+	}
+	return write_order(writer, writer->reads++, error);
+}
+
+void recording_observe_read(void *writer, uint64_t address, const void *bytes, size_t size,
+			    int error)
+{
+	if (error < 0)
+		recording_write_failed_read(writer, address, size, error);
+	else
+		recording_write_read(writer, address, bytes, size);
 }
 
 int recording_finish(struct recording_writer *writer)
@@ -349,9 +414,8 @@ int recording_finish(struct recording_writer *writer)
 	if (flush(writer) < 0)
 		return writer->error;
 	trailer.items = writer->items;
-	memcpy(writer->payload, &trailer, sizeof(trailer));
-	writer->filled = sizeof(trailer);
-	if (flush_as(writer, RECORDING_CHUNK_TRAILER) < 0)
+	memcpy(writer->items_chunk.bytes, &trailer, sizeof(trailer));
+	if (write_chunk(writer, RECORDING_CHUNK_TRAILER, &writer->items_chunk, sizeof(trailer)) < 0)
 		return writer->error;
 	/* What has no disk behind it (a pipe, /dev/null) can't be asked to be on it. */
 	if (fsync(writer->fd) < 0 && errno != EINVAL && errno != EROFS)

@@ -7,8 +7,9 @@
  *	header │ facts … reads … │ record │ reads │ record │ tick │ reads │ … │ trailer
  *	                                   └ made while that record was handled
  *
- * The reader is one step ahead: with an item it hands over, the memory is as
- * it was when the item's handling ended, for that is what the handling read.
+ * The reader is one step ahead: with an item that it hands over, the memory is
+ * as the item's handling saw it; where that saw something change, reads are
+ * counted, so that a replay sees it change at the same read.
  *
  * Recordings are foreign bytes: what is read of them is bounded and checked.
  * They hold a target's memory: they are created for the owner's eyes only.
@@ -42,6 +43,7 @@ enum recording_mark_kind {
 	RECORDING_DRAINED = 3,	    /* within one: the ring was taken up to here */
 	RECORDING_STOPPED = 4,	    /* the probes are out */
 	RECORDING_FORGET_CODES = 5, /* code objects were read anew from here on */
+	RECORDING_REPORTED = 6,	    /* a report was made; the last one is the session's */
 };
 
 struct recording_mark {
@@ -82,8 +84,12 @@ int recording_write_refusal(struct recording_writer *writer, const char *what, c
 /* Only what differs from what the recording already says of these addresses is written. */
 int recording_write_read(struct recording_writer *writer, uint64_t address, const void *bytes,
 			 size_t size);
-/* The same as a memory_observer, its context the writer. */
-void recording_observe_read(void *writer, uint64_t address, const void *bytes, size_t size);
+/* A read that failed; written where the reader would not know by itself. */
+int recording_write_failed_read(struct recording_writer *writer, uint64_t address, size_t size,
+				int error);
+/* Both as a memory_observer, its context the writer. */
+void recording_observe_read(void *writer, uint64_t address, const void *bytes, size_t size,
+			    int error);
 
 /* The trailer, and everything on disk. 0, or the first failure. */
 int recording_finish(struct recording_writer *writer);
@@ -127,7 +133,8 @@ int recording_next(struct recording_reader *reader, struct recording_item *ret,
 
 /*
  * The target's memory as the recording knows it at the present item: reads of
- * what was never read fail with -EFAULT. Its user's to free, before the reader.
+ * what was never read fail with -EFAULT, and those that failed in the session
+ * as they did there. Its user's to free, before the reader.
  */
 int recording_memory(struct recording_reader *reader, struct memory **ret);
 

@@ -30,7 +30,11 @@ struct recording_header {
 	uint32_t crc;	   /* CRC-32 (zlib's) of the bytes before it */
 };
 
-enum recording_chunk_kind { RECORDING_CHUNK_ITEMS = 1, RECORDING_CHUNK_TRAILER = 2 };
+enum recording_chunk_kind {
+	RECORDING_CHUNK_ITEMS = 1,
+	RECORDING_CHUNK_TRAILER = 2,
+	RECORDING_CHUNK_DEFLATED = 3, /* items, as one zlib stream */
+};
 
 struct recording_chunk {
 	uint32_t kind;
@@ -46,6 +50,7 @@ enum recording_item_kind {
 	RECORDING_ITEM_FACT = 4,    /* key NUL value NUL */
 	RECORDING_ITEM_LOSS = 5,    /* struct recording_loss_item */
 	RECORDING_ITEM_REFUSAL = 6, /* what NUL why NUL */
+	RECORDING_ITEM_ORDER = 7,   /* struct recording_order_item */
 };
 
 struct recording_item_header {
@@ -67,6 +72,16 @@ struct recording_loss_item {
 	uint64_t count;
 };
 
+/*
+ * Where reads since the last record or mark don't commute: what follows is not
+ * to be seen before so many of them were made, and that one may have failed.
+ */
+struct recording_order_item {
+	uint64_t read;	/* 0: the first one since then */
+	int32_t error;	/* 0, or -errno of that read */
+	uint32_t reserved; /* 0 */
+};
+
 struct recording_trailer {
 	uint64_t items; /* in all chunks before */
 };
@@ -76,6 +91,7 @@ _Static_assert(sizeof(struct recording_chunk) == 16, "recording_chunk");
 _Static_assert(sizeof(struct recording_item_header) == 8, "recording_item_header");
 _Static_assert(sizeof(struct recording_mark_item) == 32, "recording_mark_item");
 _Static_assert(sizeof(struct recording_loss_item) == 16, "recording_loss_item");
+_Static_assert(sizeof(struct recording_order_item) == 16, "recording_order_item");
 _Static_assert(sizeof(struct recording_trailer) == 8, "recording_trailer");
 
 uint32_t recording_header_crc(const struct recording_header *header);

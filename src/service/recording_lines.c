@@ -101,6 +101,7 @@ int recording_lines_put(struct recording_lines *lines, uint64_t address, const v
 			return r;
 		memcpy(line->bytes + address % RECORDING_LINE_BYTES, at, part);
 		line_learn(line, address % RECORDING_LINE_BYTES, part);
+		line->epoch = lines->epoch;
 		address += part;
 		at += part;
 		size -= part;
@@ -123,6 +124,63 @@ bool recording_lines_same(const struct recording_lines *lines, uint64_t address,
 			return false;
 		address += part;
 		at += part;
+		size -= part;
+	}
+	return true;
+}
+
+void recording_lines_touch(struct recording_lines *lines, uint64_t address, size_t size)
+{
+	while (size > 0) {
+		struct recording_line *line = line_of(lines, address / RECORDING_LINE_BYTES);
+		size_t part = part_in_line(address, size);
+
+		if (line)
+			line->epoch = lines->epoch;
+		address += part;
+		size -= part;
+	}
+}
+
+static bool line_contradicts(const struct recording_line *line, size_t from, const uint8_t *bytes,
+			     size_t n)
+{
+	if (memcmp(line->bytes + from, bytes, n) == 0)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (line->bytes[from + i] != bytes[i] && line_knows(line, from + i, 1))
+			return true;
+	return false;
+}
+
+bool recording_lines_contradict(const struct recording_lines *lines, uint64_t address,
+				const void *bytes, size_t size)
+{
+	const uint8_t *at = bytes;
+
+	while (size > 0) {
+		const struct recording_line *line = line_of(lines, address / RECORDING_LINE_BYTES);
+		size_t part = part_in_line(address, size);
+
+		if (line && line->epoch == lines->epoch &&
+		    line_contradicts(line, address % RECORDING_LINE_BYTES, at, part))
+			return true;
+		address += part;
+		at += part;
+		size -= part;
+	}
+	return false;
+}
+
+bool recording_lines_know(const struct recording_lines *lines, uint64_t address, size_t size)
+{
+	while (size > 0) {
+		const struct recording_line *line = line_of(lines, address / RECORDING_LINE_BYTES);
+		size_t part = part_in_line(address, size);
+
+		if (!line || !line_knows(line, address % RECORDING_LINE_BYTES, part))
+			return false;
+		address += part;
 		size -= part;
 	}
 	return true;

@@ -19,6 +19,7 @@
 #define RECORDING_LINES_MAX (1u << 22) /* 1.2 GB; a recording that knows more is cut there */
 
 struct recording_line {
+	uint64_t epoch; /* in which it was last read */
 	uint64_t known[RECORDING_LINE_BYTES / 64];
 	uint8_t bytes[RECORDING_LINE_BYTES];
 };
@@ -27,17 +28,25 @@ struct recording_lines {
 	struct table by_number; /* address / RECORDING_LINE_BYTES → index */
 	struct recording_line **slabs;
 	size_t n;
+	uint64_t epoch; /* its user's to count up: since when contradictions count */
 };
 
 struct recording_lines recording_lines_init(void);
 void recording_lines_done(struct recording_lines *lines);
 
-/* Sets bytes. -ENOSPC: beyond RECORDING_LINES_MAX; -ENOMEM: a part of them may be set. */
+/* Sets bytes, and marks their lines as read in this epoch. -ENOSPC: beyond RECORDING_LINES_MAX; -ENOMEM: a part of them may be set. */
 int recording_lines_put(struct recording_lines *lines, uint64_t address, const void *bytes,
 			size_t size);
 /* Whether all of these bytes are known to be so. */
 bool recording_lines_same(const struct recording_lines *lines, uint64_t address, const void *bytes,
 			  size_t size);
+/* Marks those lines of the range that there are as read in this epoch. */
+void recording_lines_touch(struct recording_lines *lines, uint64_t address, size_t size);
+/* Whether one of these bytes was otherwise, in a line that was read in this epoch. */
+bool recording_lines_contradict(const struct recording_lines *lines, uint64_t address,
+				const void *bytes, size_t size);
+/* Whether all bytes of the range are known. */
+bool recording_lines_know(const struct recording_lines *lines, uint64_t address, size_t size);
 /* False: not all of them are known. The buffer's content is undefined then. */
 bool recording_lines_get(const struct recording_lines *lines, uint64_t address, void *buffer,
 			 size_t size);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
@@ -17,6 +18,8 @@
 #include "service/recording_lines.h"
 
 DEFINE_CLEANUP(struct recording_reader *, recording_reader_free)
+
+#define ERROR_MAX 4095 /* MAX_ERRNO, include/linux/err.h of Linux */
 
 struct pair {
 	char *first, *second; /* key and value, or what and why */
@@ -41,6 +44,9 @@ struct recording_reader {
 	size_t at;		/* in it */
 	struct event events[2]; /* handed over, and the one behind it */
 	unsigned pending;	/* index of the latter */
+	uint64_t reads;		/* of the memory, since the former */
+	bool ordered;		/* what follows waits for reads, as order says */
+	struct recording_order_item order;
 	bool finished;		/* the trailer was seen */
 	int error;		/* why it can't go on */
 	struct fault fault;
@@ -49,7 +55,7 @@ struct recording_reader {
 	struct pair facts[RECORDING_FACTS_MAX], refusals[RECORDING_REFUSALS_MAX];
 	size_t n_facts, n_refusals;
 	uint64_t losses[RECORDING_REASONS_MAX];
-	uint8_t buffer[RECORDING_CHUNK_BYTES_MAX];
+	uint8_t buffer[RECORDING_CHUNK_BYTES_MAX], deflated[RECORDING_CHUNK_BYTES_MAX];
 };
 
 static int damaged(struct recording_reader *reader, enum reason reason, const char *field)
@@ -117,6 +123,22 @@ static int take_trailer(struct recording_reader *reader)
 	return 0;
 }
 
+/* Never more than a chunk's items come out. */
+static int inflate_chunk(struct recording_reader *reader)
+{
+	uLongf size = sizeof(reader->buffer);
+	uLong from = reader->chunk.size;
+
+	memcpy(reader->deflated, reader->buffer, reader->chunk.size);
+	if (uncompress2(reader->buffer, &size, reader->deflated, &from) != Z_OK ||
+	    from != reader->chunk.size) {
+		reader->chunk.size = 0;
+		return damaged(reader, REASON_MALFORMED, "deflated");
+	}
+	reader->chunk.size = size;
+	return 0;
+}
+
 static int next_chunk(struct recording_reader *reader)
 {
 	struct recording_chunk chunk;
@@ -139,6 +161,8 @@ static int next_chunk(struct recording_reader *reader)
 	reader->next_offset = reader->offset + sizeof(chunk) + chunk.size;
 	if (chunk.kind == RECORDING_CHUNK_TRAILER)
 		return take_trailer(reader);
+	if (chunk.kind == RECORDING_CHUNK_DEFLATED)
+		return inflate_chunk(reader);
 	return chunk.kind == RECORDING_CHUNK_ITEMS ? 0
 						   : damaged(reader, REASON_UNSUPPORTED, "chunk");
 }
@@ -237,6 +261,18 @@ static int take_read(struct recording_reader *reader, struct bytes payload)
 	return recording_lines_put(&reader->lines, address, payload.data + sizeof(address), size);
 }
 
+static int take_order(struct recording_reader *reader, struct bytes payload)
+{
+	if (!bytes_read(payload, 0, &reader->order, sizeof(reader->order)) ||
+	    reader->order.error > 0 || reader->order.error < -ERROR_MAX)
+		return -EBADMSG;
+	/* Nothing that a target's memory says stands for our own lack of it. */
+	if (reader->order.error == -ENOMEM)
+		reader->order.error = -EFAULT;
+	reader->ordered = true;
+	return 0;
+}
+
 static int take_mark(struct recording_reader *reader, struct bytes payload)
 {
 	struct event *event = &reader->events[reader->pending];
@@ -285,6 +321,8 @@ static int take_item(struct recording_reader *reader, uint32_t kind, struct byte
 		return take_loss(reader, payload);
 	case RECORDING_ITEM_REFUSAL:
 		return take_refusal(reader, payload);
+	case RECORDING_ITEM_ORDER:
+		return take_order(reader, payload);
 	default:
 		return 0; /* of a later version that only added something */
 	}
@@ -316,13 +354,23 @@ static int step(struct recording_reader *reader)
 
 /*
  * Up to the next event, which is then pending: everything before it, the reads
- * that the handling of the one before it made, is taken.  Ends: each step
- * consumes bytes of the file.
+ * that the handling of the one before it made, is taken; or up to what waits
+ * for such a read to be made again.  Ends: each step consumes bytes of the file.
  */
 static void advance(struct recording_reader *reader)
 {
-	while (!reader->finished && !reader->events[reader->pending].present && reader->error == 0)
+	while (!reader->finished && !reader->events[reader->pending].present && !reader->ordered &&
+	       reader->error == 0)
 		reader->error = step(reader);
+}
+
+/* Past reads that were counted, whether or not they were made. */
+static void advance_to_event(struct recording_reader *reader)
+{
+	while (reader->ordered) {
+		reader->ordered = false;
+		advance(reader);
+	}
 }
 
 /* --- the reader --- */
@@ -397,6 +445,7 @@ int recording_next(struct recording_reader *reader, struct recording_item *ret,
 {
 	struct event *event = &reader->events[reader->pending];
 
+	advance_to_event(reader);
 	if (!event->present) {
 		if (reader->error < 0 && reterr_fault)
 			*reterr_fault = reader->fault;
@@ -409,6 +458,7 @@ int recording_next(struct recording_reader *reader, struct recording_item *ret,
 		ret->record = (const struct wire_header *)event->words;
 		ret->size = event->size;
 	}
+	reader->reads = 0;
 	advance(reader);
 	return 1;
 }
@@ -447,8 +497,23 @@ int recording_fact_double(const struct recording_reader *reader, const char *key
 static int read_lines(void *context, uint64_t address, void *buffer, size_t size,
 		      struct fault *reterr_fault)
 {
-	const struct recording_reader *reader = context;
+	struct recording_reader *reader = context;
+	uint64_t read = reader->reads++;
+	int error = 0;
 
+	while (reader->ordered && reader->order.read <= read) {
+		if (reader->order.read == read)
+			error = reader->order.error;
+		reader->ordered = false;
+		if (error == 0)
+			advance(reader);
+	}
+	if (error < 0) {
+		advance(reader); /* for the reads behind it */
+		return fault_set(reterr_fault, error,
+				 error == -ENODATA ? REASON_SWAPPED : REASON_READ_FAILED, address,
+				 NULL);
+	}
 	if (recording_lines_get(&reader->lines, address, buffer, size))
 		return 0;
 	return fault_set(reterr_fault, -EFAULT, REASON_NOT_MAPPED, address, NULL);

@@ -44,7 +44,15 @@ void session_record(struct session *session, const struct wire_header *record, s
 	case WIRE_EXIT:
 		session->target_exited = true;
 		return;
+	case WIRE_ALLOC:
+		if (session->reconcile)
+			reconcile_note_pool(session->reconcile, true);
+		break;
 	case WIRE_FREE:
+		if (session->reconcile)
+			reconcile_note_pool(session->reconcile, false);
+		note_free(session, ((const struct wire_free *)record)->address);
+		break;
 	case WIRE_NATIVE_FREE:
 		note_free(session, ((const struct wire_free *)record)->address);
 		break;

@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "service/probing.h"
+#include "service/recorded.h"
 
 /* Records taken between two looks at anything else. */
 #define CONSUME_BATCH 65536
@@ -91,19 +92,6 @@ void session_free(struct session *session)
 	free(session);
 }
 
-static void write_mark(struct session *session, enum recording_mark_kind kind, double time_seconds,
-		       uint64_t value)
-{
-	if (session->options.recording)
-		recording_write_mark(session->options.recording,
-				     &(struct recording_mark){
-					     .kind = kind,
-					     .time_seconds = time_seconds,
-					     .resident_bytes = session->resident_bytes,
-					     .value = value,
-				     });
-}
-
 static int drain_ring(struct session *session)
 {
 	uint64_t until;
@@ -128,7 +116,7 @@ static int drain_for_reconcile(void *context)
 
 	if (session->capture)
 		r = drain_ring(session);
-	write_mark(session, RECORDING_DRAINED, 0, 0);
+	recorded_mark(session, RECORDING_DRAINED, 0, (uint64_t)-r);
 	return r;
 }
 
@@ -157,6 +145,7 @@ int session_start(struct session *session, char *ret_message)
 	else
 		session->state = probing_start(session) == 0 ? SESSION_PROBED : SESSION_WATCHED;
 	session->facts.probed = session->state == SESSION_PROBED;
+	recorded_start(session);
 	r = session_begin_reconciling(session, drain_for_reconcile, session, &fault);
 	if (r == 0)
 		return 0;
@@ -183,6 +172,7 @@ void session_stop(struct session *session)
 		capture_counters(session->capture, &session->counters);
 		capture_detach(session->capture);
 	}
+	recorded_mark(session, RECORDING_STOPPED, 0, 0);
 	session->state = SESSION_STOPPED;
 }
 
@@ -244,25 +234,35 @@ static void tell_threads(struct session *session)
 {
 	_cleanup_free_ struct interpreter_thread *threads = NULL;
 	size_t n;
+	int r;
 
-	if (interpreter_threads(session->interpreter, &threads, &n, NULL) < 0)
+	/* Told to the probes only: a replay has none. */
+	recorded_observe(session, false);
+	r = interpreter_threads(session->interpreter, &threads, &n, NULL);
+	recorded_observe(session, true);
+	if (r < 0)
 		return;
 	for (size_t i = 0; i < n; i++)
 		capture_add_thread(session->capture, threads[i].pthread_address,
 				   threads[i].tstate);
 }
 
-double session_overhead(const struct session *session, double time_seconds)
+uint64_t session_hits(const struct session *session)
 {
 	uint64_t hits = session->counters.mappings;
 
+	for (size_t i = 0; i < SITE_KINDS; i++)
+		hits += session->counters.hits[i];
+	return hits;
+}
+
+double session_overhead(const struct session *session, double time_seconds)
+{
 	if (!session->facts.probed)
 		return 0;
 	if (session->hit_seconds == 0 || time_seconds <= 0)
 		return NAN;
-	for (size_t i = 0; i < SITE_KINDS; i++)
-		hits += session->counters.hits[i];
-	return (double)hits * session->hit_seconds / time_seconds;
+	return (double)session_hits(session) * session->hit_seconds / time_seconds;
 }
 
 static void look_at_resident(struct session *session)
@@ -286,6 +286,7 @@ int session_tick(struct session *session, double time_seconds, bool complete)
 		capture_counters(session->capture, &session->counters);
 	}
 	look_at_resident(session);
-	write_mark(session, RECORDING_TICK, time_seconds, complete);
+	recorded_counters(session);
+	recorded_mark(session, RECORDING_TICK, time_seconds, complete);
 	return session_account(session, time_seconds, complete);
 }

@@ -24,6 +24,12 @@ struct session_refusal {
 	char why[SESSION_MESSAGE_BYTES];
 };
 
+/* What the recording says already. */
+struct session_recorded {
+	struct capture_counters counters;
+	size_t n_refusals;
+};
+
 struct session {
 	enum session_state state;
 	struct session_options options;
@@ -57,12 +63,15 @@ struct session {
 	uint64_t losses[400]; /* the daemon's own, by enum reason */
 	uint64_t events;
 	uint64_t resident_bytes; /* of the target, when last looked at */
+	struct session_recorded recorded;
 };
 
 /* "what" was not done, because of "why"; beyond SESSION_REFUSALS_MAX they are dropped. */
 void session_refuse(struct session *session, const char *what, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* Probes hit so far, of all kinds. */
+uint64_t session_hits(const struct session *session);
 /* Share of the time that the target spent in traps; NAN where it is not known. */
 double session_overhead(const struct session *session, double time_seconds);
 

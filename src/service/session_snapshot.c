@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "report/snapshot_build.h"
+#include "service/recorded.h"
 #include "service/session_private.h"
 #include "service/site_sums.h"
 #include "service/type_sums.h"
@@ -173,8 +174,16 @@ static void add_totals(const struct session *session, const struct ledger_totals
 		return;
 	snapshot->python_live_bytes = session->books.pool_live_bytes;
 	snapshot->python_live_blocks = session->books.pool_live_blocks;
-	if (session->facts.probed)
+	if (session->facts.probed) {
 		snapshot->coverage_ratio = session->books.coverage_ratio;
+		snapshot->born_live_blocks = session->books.born_live_blocks;
+		snapshot->born_held_blocks = session->books.born_held_blocks;
+		snapshot->held_checked_blocks = session->books.held_checked_blocks;
+		snapshot->held_live_blocks = session->books.held_live_blocks;
+		snapshot->seen_net_blocks = session->books.seen_net_blocks;
+		snapshot->pools_net_blocks = session->books.pools_net_blocks;
+		snapshot->seen_allocations = session->books.seen_allocations;
+	}
 	if (judge_site(session->judge, SESSION_HEAP_KEY, &heap) == 0)
 		snapshot->python_growth_bytes_per_second = heap.growth_bytes_per_second;
 }
@@ -226,6 +235,9 @@ int session_snapshot(struct session *session, double time_seconds, struct snapsh
 	struct ledger_totals totals;
 	int r;
 
+	/* Types are read on the way, here and in a replay. */
+	recorded_counters(session);
+	recorded_mark(session, RECORDING_REPORTED, time_seconds, 0);
 	r = snapshot_new(&snapshot);
 	if (r < 0)
 		return r;

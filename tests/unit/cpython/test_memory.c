@@ -287,17 +287,18 @@ struct observed {
 	size_t n;
 	uint64_t address;
 	size_t size;
+	int error;
 };
 
-static void observe(void *context, uint64_t address, const void *bytes, size_t size)
+static void observe(void *context, uint64_t address, const void *bytes, size_t size, int error)
 {
 	struct observed *observed = context;
 
-	(void)bytes;
-	*observed = (struct observed){ observed->n + 1, address, size };
+	assert_true((bytes == NULL) == (error < 0));
+	*observed = (struct observed){ observed->n + 1, address, size, error };
 }
 
-static void the_observer_sees_successful_reads_only(void **state)
+static void the_observer_sees_what_was_read_and_what_failed(void **state)
 {
 	struct fixture *fixture = *state;
 	struct observed observed = { 0 };
@@ -307,16 +308,19 @@ static void the_observer_sees_successful_reads_only(void **state)
 
 	memory_observe(fixture->memory, observe, &observed);
 	memory_read_u64(fixture->memory, 0x10, &word, NULL);
-	assert_int_equal(observed.n, 0);
-	memory_read_u32(fixture->memory, (uint64_t)fixture->touched, &half, NULL);
 	assert_int_equal(observed.n, 1);
+	assert_int_equal(observed.address, 0x10);
+	assert_int_equal(observed.error, -EFAULT);
+	memory_read_u32(fixture->memory, (uint64_t)fixture->touched, &half, NULL);
+	assert_int_equal(observed.n, 2);
 	assert_int_equal(observed.address, (uint64_t)fixture->touched);
 	assert_int_equal(observed.size, 4);
+	assert_int_equal(observed.error, 0);
 	memory_read_pieces(fixture->memory, &piece, 1);
-	assert_int_equal(observed.n, 2);
+	assert_int_equal(observed.n, 3);
 	memory_observe(fixture->memory, NULL, NULL);
 	memory_read_u32(fixture->memory, (uint64_t)fixture->touched, &half, NULL);
-	assert_int_equal(observed.n, 2);
+	assert_int_equal(observed.n, 3);
 }
 
 static void a_source_without_pieces_reads_them_one_by_one(void **state)
@@ -351,7 +355,7 @@ int main(void)
 		WITH_CHILD(pieces_succeed_and_fail_each_for_itself),
 		WITH_CHILD(a_string_ends_before_the_page_that_is_not_there),
 		WITH_CHILD(a_process_that_is_gone_is_no_memory),
-		WITH_CHILD(the_observer_sees_successful_reads_only),
+		WITH_CHILD(the_observer_sees_what_was_read_and_what_failed),
 		WITH_CHILD(a_source_without_pieces_reads_them_one_by_one),
 		WITH_CHILD(after_an_exec_nothing_of_the_new_program_is_read),
 		cmocka_unit_test(no_process_gives_no_memory),

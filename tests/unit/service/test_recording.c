@@ -485,8 +485,8 @@ static void a_full_disk_is_told_and_stays_told(void **state)
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
 	small.rlim_max = old.rlim_max;
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
-	for (uint64_t i = 0; i < 1000; i++)
-		write_alloc(writer, i); /* still in the buffer */
+	for (uint64_t i = 0; i < 4000; i++)
+		write_alloc(writer, i * 0x9e3779b97f4a7c15); /* still in the buffer */
 	assert_int_equal(recording_finish(writer), -EFBIG);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
 	assert_int_equal(recording_error(writer), -EFBIG);
