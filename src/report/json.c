@@ -28,7 +28,7 @@ static void json_decref_p(json_t **value)
 
 /* --- fields as rows: a key, and where its value stands in a struct --- */
 
-enum kind { KIND_TEXT, KIND_COUNT, KIND_PID, KIND_NUMBER, KIND_VERDICT, KIND_FLAG, KIND_NULL };
+enum kind { KIND_TEXT, KIND_COUNT, KIND_PID, KIND_NUMBER, KIND_SIGNED, KIND_VERDICT, KIND_FLAG, KIND_NULL };
 
 struct field {
 	const char *key;
@@ -63,6 +63,17 @@ static const struct field totals_fields[] = {
 	{"native_live_bytes", KIND_COUNT, offsetof(struct snapshot, native_live_bytes)},
 	{"parked_bytes", KIND_COUNT, offsetof(struct snapshot, parked_bytes)},
 	{"parked_blocks", KIND_COUNT, offsetof(struct snapshot, parked_blocks)},
+};
+
+/* What coverage_ratio rests on: the ledger against the pools' own books. */
+static const struct field books_fields[] = {
+	{"born_live_blocks", KIND_COUNT, offsetof(struct snapshot, born_live_blocks)},
+	{"born_held_blocks", KIND_COUNT, offsetof(struct snapshot, born_held_blocks)},
+	{"held_checked_blocks", KIND_COUNT, offsetof(struct snapshot, held_checked_blocks)},
+	{"held_live_blocks", KIND_COUNT, offsetof(struct snapshot, held_live_blocks)},
+	{"seen_allocations", KIND_COUNT, offsetof(struct snapshot, seen_allocations)},
+	{"seen_net_blocks", KIND_SIGNED, offsetof(struct snapshot, seen_net_blocks)},
+	{"pools_net_blocks", KIND_SIGNED, offsetof(struct snapshot, pools_net_blocks)},
 };
 
 static const struct field site_fields[] = {
@@ -127,6 +138,8 @@ static json_t *json_field(const struct field *field, const void *row)
 		return json_name(*(const char *const *)value);
 	case KIND_COUNT:
 		return json_count(*(const uint64_t *)value);
+	case KIND_SIGNED:
+		return json_integer(*(const int64_t *)value);
 	case KIND_PID:
 		return json_integer(*(const int32_t *)value);
 	case KIND_NUMBER:
@@ -274,6 +287,9 @@ static int write_head(const struct snapshot *snapshot, const struct sink *sink)
 	if (r >= 0)
 		r = write_member(sink, ", \"totals\": ",
 				 json_row(totals_fields, ARRAY_SIZE(totals_fields), snapshot));
+	if (r >= 0)
+		r = write_member(sink, ", \"books\": ",
+				 json_row(books_fields, ARRAY_SIZE(books_fields), snapshot));
 	return r;
 }
 

@@ -65,6 +65,11 @@ struct snapshot {
 	uint64_t resident_bytes, python_live_bytes, python_live_blocks;
 	double python_growth_bytes_per_second;
 	uint64_t native_live_bytes;
+	/* The ledger against the pools' own books, as of the last census; coverage_ratio is of these. */
+	uint64_t born_live_blocks, born_held_blocks;
+	uint64_t held_checked_blocks, held_live_blocks;
+	int64_t seen_net_blocks, pools_net_blocks;
+	uint64_t seen_allocations;
 	uint64_t parked_bytes, parked_blocks; /* on the interpreter's free lists */
 	size_t n_sites;
 	const struct snapshot_site *sites; /* in the report's order */
