@@ -300,6 +300,29 @@ static void resize_each(struct worker *worker)
 	}
 }
 
+/* Freed and had again at once: first of its size class in the cache, and behind another. */
+static void repeat_each(struct worker *worker)
+{
+	static const size_t sizes[] = {40, 600, 2000, 3000, 20000, 70000};
+	void *first, *second;
+
+	for (size_t i = 0; i < 2 * sizeof(sizes) / sizeof(*sizes); i++) {
+		const size_t size = sizes[i / 2];
+
+		first = do_malloc(worker, size);
+		second = do_malloc(worker, size + 64);
+		for (int again = 0; again < 2; again++) {
+			do_free(worker, second);
+			do_free(worker, first);
+			second = i & 1 ? do_malloc(worker, size + 64)
+				       : do_calloc(worker, 1, size + 64);
+			first = i & 1 ? do_malloc(worker, size) : do_calloc(worker, 1, size);
+		}
+		do_free(worker, first);
+		do_free(worker, second);
+	}
+}
+
 /* From now on this thread's calls of it fail for want of memory. */
 static void lose(unsigned number)
 {
@@ -317,7 +340,7 @@ static void lose(unsigned number)
 }
 
 /* Fills slots and makes them grow, from sizes that bins hold to sizes that arenas haven't got. */
-static void press(struct worker *worker)
+static void press(struct worker *worker, size_t factor)
 {
 	for (size_t i = 0; i < LIVE; i++) {
 		const size_t size = 3000 + 700 * i;
@@ -327,7 +350,7 @@ static void press(struct worker *worker)
 					  : i % 3 == 1
 						  ? do_malloc(worker, size)
 						  : do_aligned(worker, CALL_MEMALIGN, 256, size);
-		worker->live[i] = do_realloc(worker, worker->live[i], 2 * size, i & 1);
+		worker->live[i] = do_realloc(worker, worker->live[i], factor * size, i & 1);
 	}
 }
 
@@ -339,9 +362,9 @@ static void starve(struct worker *worker)
 	shrunk = do_realloc(worker, shrunk, 34 << 20, 0);
 	grown = do_realloc(worker, grown, 48 << 20, 0);
 	lose(SYS_mmap);
-	press(worker);
+	press(worker, 2);
 	lose(SYS_mprotect);
-	press(worker);
+	press(worker, 5);
 	do_malloc(worker, 1 << 20);
 	do_free(worker, shrunk);
 	do_free(worker, grown);
@@ -354,6 +377,7 @@ static void *work(void *argument)
 	worker->tid = (uint64_t)syscall(SYS_gettid);
 	fail_each(worker);
 	resize_each(worker);
+	repeat_each(worker);
 	for (size_t i = 0; i < worker->operations; i++)
 		step(worker);
 	if (worker->starve)
