@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR GPL-2.0
-"""Probes on the real kernel against what the processor did: capture_probes.c, built here."""
+"""Probes on the real kernel against what the processor did: capture_*.c, built here."""
 
 import subprocess
 from pathlib import Path
@@ -7,23 +7,24 @@ from pathlib import Path
 import pytest
 import support
 
-SOURCE = Path(__file__).resolve().parent / "capture_probes.c"
+HERE = Path(__file__).resolve().parent
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory):
+def run(name, directory):
     build = support.PYLEAKD.parent
-    target = tmp_path_factory.mktemp("capture") / "capture_probes"
+    program = directory / name
     subprocess.run(
-        ["cc", "-std=gnu17", "-O1", "-g", "-Wall", "-D_GNU_SOURCE",
-         f"-I{support.ROOT / 'include'}", f"-I{support.ROOT / 'src'}", "-o", target, SOURCE,
+        ["cc", "-std=gnu17", "-O1", "-g", "-Wall", "-Wno-unused-function", "-D_GNU_SOURCE",
+         f"-I{support.ROOT / 'include'}", f"-I{support.ROOT / 'src'}",
+         "-o", program, HERE / f"{name}.c",
          build / "lib" / "capture.a", build / "lib" / "base.a",
          "-lcmocka", "-lbpf", "-lelf", "-lz"],
         check=True)
-    return target
+    result = subprocess.run([program], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 @pytest.mark.needs("root", "btf", "uprobe-multi", "pyleakd")
-def test_records_say_what_the_processor_did(program):
-    result = subprocess.run([program], capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stdout + result.stderr
+@pytest.mark.parametrize("name", ["capture_probes", "capture_guards"])
+def test_records_say_what_the_processor_did(name, tmp_path):
+    run(name, tmp_path)
