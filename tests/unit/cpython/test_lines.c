@@ -48,12 +48,17 @@ static line_function *format_named(const char *name)
 	return NULL;
 }
 
+static uint8_t digit(char c)
+{
+	return (uint8_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+}
+
 static size_t from_hexadecimal(const char *text, uint8_t *bytes)
 {
 	size_t n = 0;
 
 	for (; text[0] != '-' && text[0] && text[1]; text += 2)
-		assert_int_equal(sscanf(text, "%2hhx", &bytes[n++]), 1);
+		bytes[n++] = (uint8_t)(digit(text[0]) << 4 | digit(text[1]));
 	return n;
 }
 
