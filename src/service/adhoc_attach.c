@@ -38,13 +38,19 @@ static int open_and_start(struct adhoc *adhoc, pid_t pid, char *ret_message)
 	return 0;
 }
 
+static double now_of_adhoc(void *context)
+{
+	return adhoc_now(context);
+}
+
 /* The report of what was seen, whatever ended the session. */
 static int finish(struct adhoc *adhoc)
 {
 	bool leak = false;
 	int r;
 
-	r = final_report(adhoc->sessions, adhoc->n_targets, adhoc_now(adhoc), adhoc->options,
+	r = final_report(adhoc->sessions, adhoc->n_targets,
+			 &(struct session_clock){ now_of_adhoc, adhoc }, adhoc->options,
 			 adhoc->output, &leak);
 	if (r < 0)
 		return STATUS_FAILED;

@@ -48,17 +48,18 @@ static int write_one(const struct snapshot *snapshot, const struct options *opti
 	return report_write(snapshot, options, output_is_terminal(output), output_sink(output));
 }
 
-static int report_session(struct session *session, double time_seconds,
+/* The last look takes its time, and the target goes on meanwhile: what is told is of its end. */
+static int report_session(struct session *session, const struct session_clock *clock,
 			  const struct options *options, struct output *output, bool *leak)
 {
 	CLEANUP(snapshot_free) struct snapshot *snapshot = NULL;
 	int r;
 
-	r = session_tick(session, time_seconds, true);
+	r = session_tick(session, clock->now(clock->context), true);
 	if (r < 0)
 		return r;
 	session_stop(session);
-	r = session_snapshot(session, time_seconds, &snapshot);
+	r = session_snapshot(session, clock->now(clock->context), &snapshot);
 	return r < 0 ? r : write_one(snapshot, options, output, leak);
 }
 
@@ -73,14 +74,14 @@ static int finish(int error, struct output *output)
 	return error;
 }
 
-int final_report(struct session **sessions, size_t n, double time_seconds,
+int final_report(struct session **sessions, size_t n, const struct session_clock *clock,
 		 const struct options *options, struct output *output, bool *ret_leak)
 {
 	bool leak = false;
 	int r = 0;
 
 	for (size_t i = 0; i < n && r >= 0; i++)
-		r = report_session(sessions[i], time_seconds, options, output, &leak);
+		r = report_session(sessions[i], clock, options, output, &leak);
 	r = finish(r, output);
 	if (r >= 0)
 		*ret_leak = leak;

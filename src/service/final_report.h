@@ -14,11 +14,17 @@
 int report_write(const struct snapshot *snapshot, const struct options *options, bool terminal,
 		 const struct sink *sink);
 
+/* Seconds since the sessions' start. */
+struct session_clock {
+	double (*now)(void *context);
+	void *context;
+};
+
 /*
  * Stops the sessions, looks at their heaps a last time and writes what they
  * say. ret_leak: a site's verdict is leak. 0, or -errno (told on the log).
  */
-int final_report(struct session **sessions, size_t n, double time_seconds,
+int final_report(struct session **sessions, size_t n, const struct session_clock *clock,
 		 const struct options *options, struct output *output, bool *ret_leak);
 /* The same of what a recorded session said. */
 int final_report_recorded(const struct snapshot *snapshot, const struct options *options,
