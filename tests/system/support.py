@@ -222,7 +222,7 @@ def _differences(expected, found, step=4096):
             yield from (start + at for at in range(len(one)) if one[at:at + 1] != other[at:at + 1])
 
 
-def wait_attached(pid, timeout=20):
+def wait_attached(pid, timeout=60):
     """Waits until breakpoints are in the target's text, and no more are coming."""
     end = time.monotonic() + timeout
     last, since = 0, time.monotonic()
@@ -287,44 +287,49 @@ class ZooResult:
         self.report = None
         self.truths = []
 
-    def run(self, seconds=12):
+    def run(self, seconds=11):
         with tempfile.TemporaryDirectory() as directory:
             output = Path(directory) / "report.json"
             with Program(self.python, ZOO, f"{self.name}.py", "--wait",
-                         "--seconds", "120") as program:
+                         "--seconds", "600") as program:
                 while not program.lines:
-                    assert program.read(20), "the program ended at once"
+                    assert program.read(60), "the program ended at once"
                 if "skip" in program.lines[0]:
                     self.skip = program.lines[0]["skip"]
                     return self
-                self._observe(program, output, seconds)
-                program.finish()
-            self._tell_truth(program.lines)
+                calls = self._observe(program, output, seconds)
+            if self.facts["verdict"] == "leak":
+                self._tell_truth(*calls)
         return self
 
     def _observe(self, program, output, seconds):
-        with session("--pid", program.pid, "--mode", "exact", "--duration", f"{seconds}s",
-                     "--interval", "1s", "--format", "json", "--output", output,
+        """A session of so many seconds. The target stands still when it ends: what has leaked by
+        then is known, between the calls told last before and first after.
+        """
+        with session("--pid", program.pid, "--mode", "exact", "--interval", "1s",
+                     "--format", "json", "--output", output,
                      stdout=subprocess.DEVNULL) as process:
             wait_attached(program.pid)
             program.say("go")
-            end = time.monotonic() + seconds + 30
-            while process.poll() is None and time.monotonic() < end:
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
                 program.read(0.2)
-            assert process.poll() is not None, "pyleakd did not end"
+                assert process.poll() is None, process.stderr.read()[-2000:]
+            program.process.send_signal(signal.SIGSTOP)
+            interrupt(process)
+            try:
+                process.wait(timeout=60)
+            finally:
+                program.read(0)
+                before = len(program.lines)
+                program.process.send_signal(signal.SIGCONT)
             stderr = process.stderr.read()
             assert process.returncode == 0, f"exit {process.returncode}: {stderr[-2000:]}"
         self.report = json.loads(output.read_text())
+        low = max(line["calls"] for line in program.lines[:before] if "calls" in line)
+        return low, program.expect("calls", after=before)["calls"]
 
-    def _tell_truth(self, lines):
-        """The truth a moment before and after the session's end: what leaks, leaks on."""
-        at = self.report["session"]["started"] + self.report["session"]["duration_seconds"]
-        calls = [line for line in lines if "time" in line]
-        if not calls:
-            return
-        low = max((line["calls"] for line in calls if line["time"] < at - 0.15), default=1)
-        high = min((line["calls"] for line in calls if line["time"] > at + 0.15),
-                   default=calls[-1]["calls"])
+    def _tell_truth(self, low, high):
         inside = self.python.place(ZOO)
         output = subprocess.run([*self.python.command, inside / f"{self.name}.py",
                                  "--truth", f"{low},{(low + high) // 2},{high}"],

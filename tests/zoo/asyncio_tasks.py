@@ -5,20 +5,20 @@ import asyncio
 
 import zoo
 
-ZOO = {"verdict": "leak", "function": "leak", "match": "stack", "rate": 100}
+ZOO = {"verdict": "leak", "function": "leak", "match": "stack", "rate": 50}
 
 LOOP = asyncio.new_event_loop()
 TASKS = set()
 
 
 async def forever():
-    body = bytearray(2000)  # LEAK
+    body = bytearray(6000)  # LEAK
     await LOOP.create_future()  # LEAK
     return body
 
 
 async def quick():
-    return bytearray(2000)
+    return bytearray(6000)
 
 
 def leak(n):

@@ -3,7 +3,7 @@
 
 import zoo
 
-ZOO = {"verdict": "leak", "function": "leak", "rate": 1000}
+ZOO = {"verdict": "leak", "function": "leak", "rate": 500}
 
 
 def leak(n):

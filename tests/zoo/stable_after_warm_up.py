@@ -7,7 +7,7 @@ ZOO = {"verdict": "stable"}
 
 
 def leak(n):
-    if n < 300:
+    if n < 150:
         zoo.KEEP[n] = {"table": n % 100, "rows": [None]}
 
 

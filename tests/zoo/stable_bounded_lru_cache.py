@@ -8,13 +8,13 @@ import zoo
 ZOO = {"verdict": "stable"}
 
 
-@functools.lru_cache(maxsize=200)
+@functools.lru_cache(maxsize=50)
 def render(page):
     return "<p>page %d</p>" % page * 20
 
 
 def setup():
-    for page in range(200):
+    for page in range(50):
         render(-page)
 
 

@@ -9,7 +9,7 @@ LATEST = {}
 
 
 def leak(n):
-    LATEST[n % 150] = {"reading": n * 0.5, "text": "reading %d" % n}
+    LATEST[n % 50] = {"reading": n * 0.5, "text": "reading %d" % n}
 
 
 def churn(n):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR GPL-2.0
-"""The last 200 events, in a deque with a maximal length."""
+"""The last 50 events, in a deque with a maximal length."""
 
 import collections
 
@@ -7,7 +7,7 @@ import zoo
 
 ZOO = {"verdict": "stable"}
 
-EVENTS = collections.deque(maxlen=200)
+EVENTS = collections.deque(maxlen=50)
 
 
 def leak(n):

@@ -9,9 +9,9 @@ SPIKE = []
 
 
 def leak(n):
-    if n == 300:
+    if n == 150:
         SPIKE.extend([{"row": row} for row in range(5000)])
-    elif n == 500:
+    elif n == 250:
         SPIKE.clear()
 
 

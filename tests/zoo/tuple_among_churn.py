@@ -3,7 +3,7 @@
 
 import zoo
 
-ZOO = {"verdict": "leak", "function": "leak", "rate": 500}
+ZOO = {"verdict": "leak", "function": "leak", "rate": 250}
 
 
 def leak(n):

@@ -10,7 +10,7 @@ ZOO = {
     "function_before_311": the same up to CPython 3.10, where it differs,
     "match": "leaf" (default: the marked line is the site itself) or "stack" (what leaks is made in
              callees of the marked lines: every site with such a line in its stack counts),
-    "rate": calls of leak() a second (default 200), "churn": calls of churn() for one of leak(),
+    "rate": calls of leak() a second (default 100), "churn": calls of churn() for one of leak(),
     "thread": True to run in a thread that is not the first, "gc": False to run without collector,
     "native_chunks": chunks of the C library that a call leaks past CPython's allocators,
     "mapped_bytes": bytes that a call maps and keeps,
@@ -152,7 +152,7 @@ class Pace:
         self.leak = program["leak"]
         self.churn = program["churn"]
         self.churns = zoo.get("churn", 10)
-        self.rate = options.rate or zoo.get("rate", 200)
+        self.rate = options.rate or zoo.get("rate", 100)
         self.wait = options.wait
         self.end = time.monotonic() + options.seconds
         self.leaking = not options.wait
@@ -177,7 +177,8 @@ class Pace:
         return bool(text)
 
     def due(self):
-        return min(int((time.monotonic() - self.started) * self.rate), self.calls + self.rate)
+        """Calls that are due; few at a time, so that event loops turn and progress is told."""
+        return min(int((time.monotonic() - self.started) * self.rate), self.calls + 10)
 
     def step(self):
         """Does what is due; False at the end."""
