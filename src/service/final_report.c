@@ -53,13 +53,16 @@ static int report_session(struct session *session, const struct session_clock *c
 			  const struct options *options, struct output *output, bool *leak)
 {
 	CLEANUP(snapshot_free) struct snapshot *snapshot = NULL;
+	double end_seconds;
 	int r;
 
 	r = session_tick(session, clock->now(clock->context), true);
 	if (r < 0)
 		return r;
+	session_quiesce(session);
+	end_seconds = clock->now(clock->context);
 	session_stop(session);
-	r = session_snapshot(session, clock->now(clock->context), &snapshot);
+	r = session_snapshot(session, end_seconds, &snapshot);
 	return r < 0 ? r : write_one(snapshot, options, output, leak);
 }
 

@@ -162,13 +162,20 @@ int session_start(struct session *session, char *ret_message)
 	return r;
 }
 
+void session_quiesce(struct session *session)
+{
+	if (session->state != SESSION_PROBED)
+		return;
+	capture_deactivate(session->capture);
+	drain_ring(session);
+}
+
 void session_stop(struct session *session)
 {
 	if (session->state == SESSION_STOPPED)
 		return;
 	if (session->capture) {
-		capture_deactivate(session->capture);
-		drain_ring(session);
+		session_quiesce(session);
 		capture_counters(session->capture, &session->counters);
 		capture_detach(session->capture);
 	}

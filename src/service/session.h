@@ -54,6 +54,8 @@ void session_free(struct session *session); /* stops */
  * be seen.
  */
 int session_start(struct session *session, char *ret_message);
+/* Records end here, and all of them are taken; the probes go with session_stop(). */
+void session_quiesce(struct session *session);
 void session_stop(struct session *session);
 
 enum session_state session_state(const struct session *session);
