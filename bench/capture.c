@@ -82,9 +82,9 @@ static int run(struct capture *capture, double seconds)
 	uint64_t start = clock_monotonic_ns();
 	uint64_t cpu = clock_process_cpu_ns();
 	struct capture_counters counters;
-	struct spells spells = { 0 };
-	struct seen seen = { 0 };
-	struct pollfd poll_fd = { .fd = capture_fd(capture), .events = POLLIN };
+	struct spells spells = {0};
+	struct seen seen = {0};
+	struct pollfd poll_fd = {.fd = capture_fd(capture), .events = POLLIN};
 	int statistics = bpf_enable_stats(BPF_STATS_RUN_TIME);
 	double elapsed;
 
@@ -118,7 +118,8 @@ static int run(struct capture *capture, double seconds)
 			printf("lost (%s): %llu\n", reason_label((enum reason)i),
 			       (unsigned long long)counters.losses[i]);
 	}
-	printf("mappings %llu, malformed %llu, %.1f MB/s, frames a stack %.1f, consumer %.1f %% of a CPU\n",
+	printf("mappings %llu, malformed %llu, %.1f MB/s, frames a stack %.1f, consumer %.1f %% "
+	       "of a CPU\n",
 	       (unsigned long long)counters.mappings, (unsigned long long)counters.malformed,
 	       (double)seen.bytes / 1e6 / elapsed,
 	       seen.by_kind[WIRE_STACK] ? (double)seen.frames / (double)seen.by_kind[WIRE_STACK]
@@ -127,10 +128,9 @@ static int run(struct capture *capture, double seconds)
 	return 0;
 }
 
-static int attach(struct opening *opening, struct capture_options *options,
-		  struct capture **ret)
+static int attach(struct opening *opening, struct capture_options *options, struct capture **ret)
 {
-	struct fault fault = { 0 };
+	struct fault fault = {0};
 	uint64_t start;
 	int r;
 
@@ -159,7 +159,7 @@ int main(int argc, char **argv)
 {
 	char message[OPENING_MESSAGE_BYTES] = "";
 	struct capture_file files[2];
-	struct capture_options options = { .files = files };
+	struct capture_options options = {.files = files};
 	struct capture *capture = NULL;
 	struct opening *opening = NULL;
 	uint64_t start;
@@ -182,13 +182,11 @@ int main(int argc, char **argv)
 		opening_free(opening);
 		return 1;
 	}
-	files[options.n_files++] = (struct capture_file){ opening->python.plan,
-							  opening->python.path,
-							  opening->python.bias };
+	files[options.n_files++] = (struct capture_file){opening->python.plan, opening->python.path,
+							 opening->python.bias};
 	if (opening->libc.plan)
 		files[options.n_files++] = (struct capture_file){
-			opening->libc.plan, opening->libc.path, opening->libc.bias
-		};
+			opening->libc.plan, opening->libc.path, opening->libc.bias};
 	r = attach(opening, &options, &capture);
 	if (r == 0)
 		r = run(capture, strtod(argv[2], NULL));

@@ -130,7 +130,7 @@ static __always_inline __u64 pool_block_size(__u64 block)
 
 	if (read_user(&class, sizeof(class), pool + settings.pool_size_index))
 		return 0;
-	return ((__u64)class + 1) * 16;
+	return ((__u64) class + 1) * 16;
 }
 
 /*
@@ -291,9 +291,9 @@ static __always_inline __u8 caller_flags(struct pt_regs *ctx, __u64 cookie)
 
 	if (!slot || read_user(&caller, sizeof(caller), ctx->sp + 8 * (slot - 1)))
 		return 0;
-	return caller >= settings.interpreter_start && caller < settings.interpreter_end ?
-		       WIRE_FROM_INTERPRETER :
-		       0;
+	return caller >= settings.interpreter_start && caller < settings.interpreter_end
+		       ? WIRE_FROM_INTERPRETER
+		       : 0;
 }
 
 static __always_inline int emit_native_alloc(const struct hit *hit, __u64 address, __u8 flags)
@@ -329,8 +329,8 @@ int on_native_enter(struct pt_regs *ctx)
 
 	if (!hit_begin(ctx, &hit))
 		return 0;
-	if (!read_user(&caller, sizeof(caller), ctx->sp) &&
-	    caller >= settings.interpreter_start && caller < settings.interpreter_end)
+	if (!read_user(&caller, sizeof(caller), ctx->sp) && caller >= settings.interpreter_start &&
+	    caller < settings.interpreter_end)
 		entered.flags = WIRE_FROM_INTERPRETER;
 	if (bpf_map_update_elem(&in_call, &hit.tid, &entered, BPF_ANY))
 		count_loss(WIRE_LOSS_THREAD_MAP_FULL);

@@ -15,13 +15,13 @@
  * Scratch memory of the walk comes several times: a thread that is preempted
  * in the middle of its walk keeps its own until it runs again.
  */
-#define SCRATCH_SLOTS 4 /* the arithmetic of scratch_claim() depends on it */
+#define SCRATCH_SLOTS 4	 /* the arithmetic of scratch_claim() depends on it */
 #define RECENT_STACKS 32 /* a power of two */
 
 struct here {
 	struct counters counters;
 	__u64 recent[RECENT_STACKS]; /* ids that were sent, by their low bits */
-	__u64 busy; /* a bit for each slot in use */
+	__u64 busy;		     /* a bit for each slot in use */
 	struct stack_scratch scratch[SCRATCH_SLOTS];
 };
 
@@ -67,15 +67,15 @@ static __always_inline __u64 wakeup_flags(void)
 	__u64 level = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA);
 
 	return level - settings.wakeup_bytes < WAKEUP_SPAN_BYTES ? BPF_RB_FORCE_WAKEUP
-								  : BPF_RB_NO_WAKEUP;
+								 : BPF_RB_NO_WAKEUP;
 }
 
-#define record_reserve(size)                                                                      \
-	({                                                                                        \
-		void *record_ = bpf_ringbuf_reserve(&ring, size, 0);                              \
-		if (!record_)                                                                     \
-			count_loss(WIRE_LOSS_RING_FULL);                                          \
-		record_;                                                                          \
+#define record_reserve(size)                                                                       \
+	({                                                                                         \
+		void *record_ = bpf_ringbuf_reserve(&ring, size, 0);                               \
+		if (!record_)                                                                      \
+			count_loss(WIRE_LOSS_RING_FULL);                                           \
+		record_;                                                                           \
 	})
 
 static __always_inline void record_submit(void *record)
@@ -148,19 +148,31 @@ static __always_inline void stack_mark_sent(__u64 id)
 	bucket->ids[id >> 32 & (SENT_WAYS - 1)] = id;
 }
 
-/*
- * Takes a slot; which, is in its lowest free bit.  Computed, not searched for:
- * the verifier would follow a walk through each slot found.
- */
-static __always_inline struct stack_scratch *scratch_claim(struct here *here)
+/* The lowest free slot's bit, or 0: none is free, or somebody got in between. */
+static __always_inline __u64 scratch_try(struct here *here)
 {
 	__u64 busy = IN_MEMORY(here->busy);
 	__u64 bit = ~busy & (busy + 1);
+
+	if (bit >= 1 << SCRATCH_SLOTS || __sync_fetch_and_or(&here->busy, bit) & bit)
+		return 0;
+	return bit;
+}
+
+/*
+ * Takes a slot.  Computed from its bit, not searched for: the verifier would
+ * follow a walk through each slot found.
+ */
+static __always_inline struct stack_scratch *scratch_claim(struct here *here)
+{
+	__u64 bit = scratch_try(here);
 	struct stack_scratch *scratch;
 	__u64 slot;
 
-	/* Somebody who got in between may have left again, or still be in this one. */
-	if (bit >= 1 << SCRATCH_SLOTS || __sync_fetch_and_or(&here->busy, bit) & bit)
+	/* It takes being preempted between two instructions, and that twice. */
+	if (!bit)
+		bit = scratch_try(here);
+	if (!bit)
 		return 0;
 	slot = (bit >> 1) - (bit >> 3); /* 1, 2, 4, 8: 0, 1, 2, 3 */
 	opaque(slot);

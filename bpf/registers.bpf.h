@@ -95,13 +95,13 @@ static __always_inline bool condition_holds(__u32 condition, __u64 flags)
  * below into one load at a computed offset, which the verifier refuses
  * ("dereference of modified ctx ptr").
  */
-#define register_load(ctx, name)                                                                  \
-	({                                                                                        \
-		__u64 value_;                                                                     \
-		asm volatile("%0 = *(u64 *)(%1 + %2)"                                             \
-			     : "=r"(value_)                                                       \
-			     : "r"(ctx), "i"(__builtin_offsetof(struct pt_regs, name)));          \
-		value_;                                                                           \
+#define register_load(ctx, name)                                                                   \
+	({                                                                                         \
+		__u64 value_;                                                                      \
+		asm volatile("%0 = *(u64 *)(%1 + %2)"                                              \
+			     : "=r"(value_)                                                        \
+			     : "r"(ctx), "i"(__builtin_offsetof(struct pt_regs, name)));           \
+		value_;                                                                            \
 	})
 
 static __always_inline __u64 register_read(struct pt_regs *ctx, __u32 number)

@@ -21,11 +21,11 @@
 
 struct settings {
 	__u64 tstate_current_address; /* 0: thread-local */
-	__s64 tstate_tls_offset; /* from the thread pointer */
-	__u64 code_tag_mask; /* bits to clear in a frame's reference to its code */
+	__s64 tstate_tls_offset;      /* from the thread pointer */
+	__u64 code_tag_mask;	      /* bits to clear in a frame's reference to its code */
 	__u64 interpreter_start, interpreter_end; /* its text in the target */
 	__u64 wakeup_bytes; /* outstanding in the ring when the consumer is woken */
-	__u32 target; /* thread group, as the host counts it */
+	__u32 target;	    /* thread group, as the host counts it */
 	__u32 tstate_frame;
 	__u32 tstate_thread_id;
 	__u32 cframe_current_frame; /* SETTINGS_ABSENT: tstate_frame is the frame itself */
@@ -35,18 +35,18 @@ struct settings {
 	__u32 code_at;
 	__u32 previous_at;
 	__u32 position_at;
-	__u32 position_bytes; /* 4 or 8 */
-	__u32 owner_at; /* SETTINGS_ABSENT: frames are objects of their own (up to 3.10) */
+	__u32 position_bytes;  /* 4 or 8 */
+	__u32 owner_at;	       /* SETTINGS_ABSENT: frames are objects of their own (up to 3.10) */
 	__u32 owner_skip_from; /* owners from this on are no Python frames; 0: all are */
-	__u32 object_type; /* offset of ob_type */
-	__u32 pool_bytes; /* a power of two */
+	__u32 object_type;     /* offset of ob_type */
+	__u32 pool_bytes;      /* a power of two */
 	__u32 pool_size_index; /* offset of szidx in a pool's header */
 	__u32 reserved;
 };
 
 /* One for each CPU; the daemon adds them up. */
 struct counters {
-	__u64 hits[16]; /* by enum wire_site_kind; the cookie has four bits for it */
+	__u64 hits[16];	  /* by enum wire_site_kind; the cookie has four bits for it */
 	__u64 losses[16]; /* by enum wire_loss */
 	__u64 mappings;
 };

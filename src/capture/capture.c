@@ -143,7 +143,7 @@ static void choose_programs(struct capture *capture)
 {
 	struct capture_bpf *skeleton = capture->skeleton;
 	bool trampolines = capture->native && capture->features.trampolines;
-	bool wanted[SITE_PROGRAMS] = { false };
+	bool wanted[SITE_PROGRAMS] = {false};
 
 	for (size_t i = 0; i < capture->n_files; i++) {
 		for (size_t j = 0; j < capture->files[i].n_sites; j++)
@@ -288,7 +288,7 @@ size_t capture_attached_sites(const struct capture *capture)
 
 int capture_counters(const struct capture *capture, struct capture_counters *ret)
 {
-	struct capture_counters sum = { .malformed = capture->malformed };
+	struct capture_counters sum = {.malformed = capture->malformed};
 	_cleanup_free_ uint8_t *values = NULL;
 	int n_cpus = libbpf_num_possible_cpus();
 	uint32_t zero = 0;
@@ -325,8 +325,9 @@ int capture_programs(const struct capture *capture, struct capture_program *ret,
 
 	if (!capture->skeleton)
 		return -EBADF;
-	bpf_object__for_each_program (program, capture->skeleton->obj) {
-		struct bpf_prog_info info = { 0 };
+	bpf_object__for_each_program(program, capture->skeleton->obj)
+	{
+		struct bpf_prog_info info = {0};
 		uint32_t size = sizeof(info);
 		int fd = bpf_program__fd(program);
 

@@ -29,25 +29,26 @@ struct capture;
 /* How the BPF frame walker finds the stack; filled by cpython's layouts. */
 struct capture_stack_layout {
 	uint32_t minor; /* 8 … 15 */
-	/* Thread state of whoever holds the GIL: absolute address of the pointer, or 0 ... */
+	/* Current thread state: absolute address of the pointer to it, or 0 ... */
 	uint64_t tstate_current_address;
 	/* ... and then its offset from the thread pointer (%fs), negative. */
 	int64_t tstate_tls_offset;
 	/* Offsets in bytes; UINT32_MAX: this version has no such field. */
-	uint32_t tstate_frame; /* frame, or cframe, or current_frame */
+	uint32_t tstate_frame;	       /* frame, or cframe, or current_frame */
 	uint32_t cframe_current_frame; /* 3.11, 3.12 */
-	uint32_t tstate_thread_id; /* pthread_t */
+	uint32_t tstate_thread_id;     /* pthread_t */
 	uint32_t tstate_interp;
-	uint32_t frame_code; /* f_code or f_executable */
-	uint32_t frame_previous; /* f_back or previous */
-	uint32_t frame_position; /* f_lasti, prev_instr, instr_ptr */
-	uint32_t frame_position_bytes; /* 4 for f_lasti, else 8 */
-	uint32_t frame_owner; /* 3.11+ */
-	uint32_t frame_owner_skip_from; /* owner values from this on are no Python frames (0: none) */
-	uint64_t code_tag_mask; /* bits to clear in frame_code (3.14+: 3), else 0 */
-	uint64_t code_type_address; /* PyCode_Type: only 3.13+ need it, else 0 */
-	uint32_t object_type; /* offset of ob_type */
-	uint32_t pool_size; /* 4096 or 16384 */
+	uint32_t frame_code;		/* f_code or f_executable */
+	uint32_t frame_previous;	/* f_back or previous */
+	uint32_t frame_position;	/* f_lasti, prev_instr, instr_ptr */
+	uint32_t frame_position_bytes;	/* 4 for f_lasti, else 8 */
+	uint32_t frame_owner;		/* 3.11+ */
+	uint32_t frame_owner_skip_from; /* owner values from this on are no Python frames (0: none)
+					 */
+	uint64_t code_tag_mask;		/* bits to clear in frame_code (3.14+: 3), else 0 */
+	uint64_t code_type_address;	/* PyCode_Type: only 3.13+ need it, else 0 */
+	uint32_t object_type;		/* offset of ob_type */
+	uint32_t pool_size;		/* 4096 or 16384 */
 	uint32_t pool_size_index; /* offset of szidx in a pool's header; 0: where it always was */
 };
 
@@ -55,7 +56,7 @@ struct capture_stack_layout {
 struct capture_file {
 	const struct plan *plan; /* stays the caller's and must outlive the capture */
 	const char *path; /* as this process can open it: /proc/PID/map_files/… or root/… */
-	uint64_t bias; /* of the mapping in the target: address = vaddr + bias */
+	uint64_t bias;	  /* of the mapping in the target: address = vaddr + bias */
 };
 
 struct capture_options {
@@ -65,8 +66,8 @@ struct capture_options {
 	struct capture_stack_layout layout;
 	/* The interpreter's own text in the target, to tell who calls malloc. */
 	uint64_t interpreter_start, interpreter_end;
-	size_t ring_bytes; /* power of two; 0: default */
-	bool native; /* probe the C library and memory mappings too */
+	size_t ring_bytes;   /* power of two; 0: default */
+	bool native;	     /* probe the C library and memory mappings too */
 	bool empty_programs; /* bench: programs that return at once on the same sites */
 };
 
@@ -114,8 +115,9 @@ int capture_fd(const struct capture *capture);
 /*
  * Hands records to consume until the ring is empty or max_records were handed
  * over. A record that is too short for its kind is counted, not handed over.
- * Returns how many, or -errno.
+ * Returns how many were taken, malformed ones included, or -errno.
  */
+bool capture_record_is_whole(const void *record, size_t size);
 typedef void capture_consumer(void *context, const struct wire_header *record, size_t size);
 int capture_consume(struct capture *capture, capture_consumer *consume, void *context,
 		    size_t max_records);

@@ -31,15 +31,15 @@ enum site_program {
 enum site_program site_program_of_kind(uint8_t kind);
 
 enum site_state {
-	SITE_WANTED, /* attached as soon as the file's links are */
+	SITE_WANTED,  /* attached as soon as the file's links are */
 	SITE_DIFFERS, /* its bytes in the target differ: looked at again before each attach */
 	SITE_REFUSED, /* for good */
 };
 
 struct capture_site {
 	const struct plan_site *plan;
-	uint16_t index; /* into the plan */
-	uint8_t state; /* enum site_state */
+	uint16_t index;	 /* into the plan */
+	uint8_t state;	 /* enum site_state */
 	uint8_t program; /* enum site_program */
 };
 
@@ -108,7 +108,6 @@ struct bpf_program *capture_program(const struct capture *capture, enum site_pro
 
 /* ring.c */
 int ring_open(struct capture *capture);
-size_t record_size_min(uint8_t kind); /* 0: no such kind */
 
 /* For DEFINE_CLEANUP users. */
 DEFINE_CLEANUP(struct capture *, capture_free)

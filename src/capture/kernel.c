@@ -143,8 +143,8 @@ static int ask_uprobes(struct kernel_features *features)
 static bool ask_trampolines(void)
 {
 	const struct bpf_insn instructions[] = {
-		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 0 },
-		{ .code = BPF_JMP | BPF_EXIT },
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 0},
+		{.code = BPF_JMP | BPF_EXIT},
 	};
 	int id = libbpf_find_vmlinux_btf_id("__x64_sys_mmap", BPF_TRACE_FEXIT);
 	LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_TRACE_FEXIT,
@@ -164,7 +164,7 @@ static bool ask_trampolines(void)
 
 void kernel_features_probe(struct kernel_features *ret)
 {
-	struct kernel_features features = { .whole_process = KERNEL_UNKNOWN };
+	struct kernel_features features = {.whole_process = KERNEL_UNKNOWN};
 	struct stat namespace;
 
 	libbpf_set_print(NULL); /* what fails is told by our own means */

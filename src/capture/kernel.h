@@ -34,8 +34,8 @@ struct capture_kernel {
 	struct kernel_features features;
 	bool run_statistics; /* BPF_ENABLE_STATS */
 	/* Nanoseconds that a hit costs the target, with a program that does nothing; 0: unknown. */
-	double emulated_ns; /* a conditional jump */
-	double stepped_ns; /* any other instruction */
+	double emulated_ns;  /* a conditional jump */
+	double stepped_ns;   /* any other instruction */
 	double uretprobe_ns; /* entry and return, the first instruction an emulated one */
 	/* Does a probe on a 5-byte NOP overwrite what the code keeps below its stack pointer? */
 	enum kernel_answer nop5_clobbers;

@@ -74,8 +74,8 @@ static enum kernel_answer ask_child(struct probe_bpf *skeleton, pid_t child, int
 	CLEANUP(bpf_link__destroy) struct bpf_link *link = NULL;
 	uint32_t clobbered;
 
-	if (kernel_probe_attach(skeleton->progs.on_nothing, child, (uintptr_t)probed_nop5_at,
-				false, &link) < 0)
+	if (kernel_probe_attach(skeleton->progs.on_nothing, child, (uintptr_t)probed_nop5_at, false,
+				&link) < 0)
 		return KERNEL_UNKNOWN;
 	if (write(to, "g", 1) != 1 ||
 	    read(from, &clobbered, sizeof(clobbered)) != sizeof(clobbered))
@@ -119,7 +119,7 @@ static enum kernel_answer ask_nop5(struct probe_bpf *skeleton)
 void capture_probe_kernel(struct capture_kernel *ret)
 {
 	CLEANUP(probe_bpf__destroy) struct probe_bpf *skeleton = NULL;
-	struct capture_kernel kernel = { .nop5_clobbers = KERNEL_UNKNOWN };
+	struct capture_kernel kernel = {.nop5_clobbers = KERNEL_UNKNOWN};
 	_cleanup_close_ int statistics = -1;
 	struct utsname name;
 

@@ -9,9 +9,9 @@
 #include <bpf/libbpf.h>
 
 /* Written in assembly, so that each holds just the instruction that it is there for. */
-void probed_jump(void); /* a conditional jump, 2 bytes into it */
-void probed_move(void); /* begins with a mov */
-void probed_push(void); /* begins with a push */
+void probed_jump(void);	    /* a conditional jump, 2 bytes into it */
+void probed_move(void);	    /* begins with a mov */
+void probed_push(void);	    /* begins with a push */
 uint64_t probed_nop5(void); /* 0 if what it keeps at -8(%rsp) survives a 5-byte NOP */
 
 #define PROBED_JUMP_AT ((uintptr_t)probed_jump + 2)

@@ -56,11 +56,11 @@ static void batch_done(struct batch *batch)
 	free(batch->sites);
 	free(batch->offsets);
 	free(batch->cookies);
-	*batch = (struct batch){ 0 };
+	*batch = (struct batch){0};
 }
 
-static int batch_init(struct batch *batch, const struct capture *capture,
-		      struct probed_file *file, enum site_program program)
+static int batch_init(struct batch *batch, const struct capture *capture, struct probed_file *file,
+		      enum site_program program)
 {
 	*batch = (struct batch){
 		.program = capture_program(capture, program),
@@ -81,11 +81,11 @@ static int batch_init(struct batch *batch, const struct capture *capture,
 			continue;
 		batch->sites[batch->n] = site;
 		batch->offsets[batch->n] = plan->offset;
-		batch->cookies[batch->n] = WIRE_COOKIE(plan->kind, plan->reg, plan->value,
-						       plan->condition, plan->displacement,
-						       site->index) |
-					  WIRE_COOKIE_RETURN_SLOT(plan->return_slot) |
-					  WIRE_COOKIE_SIZE_REGISTER(plan->size_register);
+		batch->cookies[batch->n] =
+			WIRE_COOKIE(plan->kind, plan->reg, plan->value, plan->condition,
+				    plan->displacement, site->index) |
+			WIRE_COOKIE_RETURN_SLOT(plan->return_slot) |
+			WIRE_COOKIE_SIZE_REGISTER(plan->size_register);
 		batch->n++;
 	}
 	return 0;
@@ -163,12 +163,10 @@ static int attach_program(struct capture *capture, struct probed_file *file,
 	r = batch_init(&batch, capture, file, program);
 	if (r < 0 || batch.n == 0)
 		return r;
-	return batch_attach(&batch, capture->pid, file->path, 0, batch.n,
-			    &file->links[program]);
+	return batch_attach(&batch, capture->pid, file->path, 0, batch.n, &file->links[program]);
 }
 
-int links_attach_file(struct capture *capture, struct probed_file *file,
-		      struct fault *reterr_fault)
+int links_attach_file(struct capture *capture, struct probed_file *file, struct fault *reterr_fault)
 {
 	/* Frees before allocations: an allocation whose free is missed would look like a leak. */
 	static const uint8_t order[] = {
@@ -210,7 +208,7 @@ void links_detach_file(struct probed_file *file)
 int links_release_others(const struct capture *capture, struct probed_file *file)
 {
 	for (unsigned program = 0; program < SITE_PROGRAMS; program++) {
-		__attribute__((cleanup(batch_done))) struct batch batch = { 0 };
+		__attribute__((cleanup(batch_done))) struct batch batch = {0};
 		struct bpf_link *link = NULL;
 		int r;
 
@@ -244,7 +242,8 @@ int links_attach_host(struct capture *capture, struct fault *reterr_fault)
 	struct bpf_program *program;
 	int r;
 
-	bpf_object__for_each_program (program, capture->skeleton->obj) {
+	bpf_object__for_each_program(program, capture->skeleton->obj)
+	{
 		if (bpf_program__type(program) != BPF_PROG_TYPE_TRACING ||
 		    !bpf_program__autoload(program))
 			continue;

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /* The consumer's side of the ring. */
 #include <errno.h>
+#include <string.h>
 
 #include "capture/capture_private.h"
 
 /* Any error will do that libbpf itself does not return: it ends a round that has had enough. */
 #define ENOUGH (-ECANCELED)
 
-size_t record_size_min(uint8_t kind)
+static size_t record_size_min(uint8_t kind)
 {
 	switch (kind) {
 	case WIRE_ALLOC:
@@ -36,26 +37,30 @@ size_t record_size_min(uint8_t kind)
 	return 0;
 }
 
-static bool is_whole(const struct wire_header *record, size_t size)
+bool capture_record_is_whole(const void *record, size_t size)
 {
-	size_t min = size < sizeof(*record) ? 0 : record_size_min(record->kind);
+	struct wire_header header;
+	struct wire_stack stack;
+	size_t min;
 
+	if (size < sizeof(header))
+		return false;
+	memcpy(&header, record, sizeof(header));
+	min = record_size_min(header.kind);
 	if (!min || size < min)
 		return false;
-	if (record->kind == WIRE_STACK) {
-		const struct wire_stack *stack = (const void *)record;
-
-		return stack->n_frames <= WIRE_MAX_FRAMES &&
-		       size >= sizeof(*stack) + stack->n_frames * sizeof(stack->frames[0]);
-	}
-	return true;
+	if (header.kind != WIRE_STACK)
+		return true;
+	memcpy(&stack, record, sizeof(stack));
+	return stack.n_frames <= WIRE_MAX_FRAMES &&
+	       size >= sizeof(stack) + stack.n_frames * sizeof(struct wire_frame);
 }
 
 static int take_sample(void *context, void *data, size_t size)
 {
 	struct capture *capture = context;
 
-	if (is_whole(data, size))
+	if (capture_record_is_whole(data, size))
 		capture->consume(capture->consume_context, data, size);
 	else
 		capture->malformed++;

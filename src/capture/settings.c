@@ -27,11 +27,11 @@ static int fill_frame(const struct capture_stack_layout *layout, struct settings
 		      struct fault *reterr_fault)
 {
 	const struct frame_field fields[] = {
-		{ "frame_code", layout->frame_code, 8, &settings->code_at },
-		{ "frame_previous", layout->frame_previous, 8, &settings->previous_at },
-		{ "frame_position", layout->frame_position, layout->frame_position_bytes,
-		  &settings->position_at },
-		{ "frame_owner", layout->frame_owner, 1, &settings->owner_at },
+		{"frame_code", layout->frame_code, 8, &settings->code_at},
+		{"frame_previous", layout->frame_previous, 8, &settings->previous_at},
+		{"frame_position", layout->frame_position, layout->frame_position_bytes,
+		 &settings->position_at},
+		{"frame_owner", layout->frame_owner, 1, &settings->owner_at},
 	};
 	uint32_t from = UINT32_MAX;
 	uint32_t to = 0;
@@ -51,8 +51,8 @@ static int fill_frame(const struct capture_stack_layout *layout, struct settings
 	settings->frame_from = from;
 	settings->frame_bytes = to - from;
 	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
-		*fields[i].at = fields[i].offset == UINT32_MAX ? SETTINGS_ABSENT
-							       : fields[i].offset - from;
+		*fields[i].at =
+			fields[i].offset == UINT32_MAX ? SETTINGS_ABSENT : fields[i].offset - from;
 	return 0;
 }
 
@@ -63,11 +63,11 @@ static int check_layout(const struct capture_stack_layout *layout, struct fault 
 		uint32_t offset;
 		bool may_be_absent;
 	} offsets[] = {
-		{ "tstate_frame", layout->tstate_frame, false },
-		{ "tstate_thread_id", layout->tstate_thread_id, false },
-		{ "cframe_current_frame", layout->cframe_current_frame, true },
-		{ "object_type", layout->object_type, false },
-		{ "pool_size_index", layout->pool_size_index, false },
+		{"tstate_frame", layout->tstate_frame, false},
+		{"tstate_thread_id", layout->tstate_thread_id, false},
+		{"cframe_current_frame", layout->cframe_current_frame, true},
+		{"object_type", layout->object_type, false},
+		{"pool_size_index", layout->pool_size_index, false},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(offsets); i++) {

@@ -80,7 +80,7 @@ void probed_file_done(struct probed_file *file)
 	links_detach_file(file);
 	free(file->path);
 	free(file->sites);
-	*file = (struct probed_file){ 0 };
+	*file = (struct probed_file){0};
 }
 
 void sites_refuse(struct capture *capture, enum reason reason, const struct capture_site *site)
@@ -120,8 +120,7 @@ void sites_refusals_reset(struct capture *capture)
 	capture->n_refusals = kept;
 }
 
-static void refuse_for_good(struct capture *capture, struct capture_site *site,
-			    enum reason reason)
+static void refuse_for_good(struct capture *capture, struct capture_site *site, enum reason reason)
 {
 	site->state = SITE_REFUSED;
 	sites_refuse(capture, reason, site);
@@ -135,7 +134,7 @@ static void refuse_for_good(struct capture *capture, struct capture_site *site,
  */
 static bool is_unsafe(const struct plan_site *site)
 {
-	static const uint8_t nop5[] = { 0x0f, 0x1f, 0x44, 0x00, 0x00 };
+	static const uint8_t nop5[] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
 
 	if (site->length == sizeof(nop5) && !memcmp(site->bytes, nop5, sizeof(nop5)))
 		return true;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
  * The frame walker over a memory that the test invents, and the helpers that
- * it asks for there.  Layouts are those of CPython's headers, by hand: 3.8.18,
- * 3.11.7, 3.12.1, 3.13.0, and 3.14's tags.
+ * it asks for there.
  */
 #ifndef TESTS_UNIT_CAPTURE_INVENTED_H
 #define TESTS_UNIT_CAPTURE_INVENTED_H
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,11 +19,11 @@
 #include "../../../bpf/pystack.bpf.h"
 
 #include "capture/settings.h"
+#include "layouts.h"
 
 #define SEGMENTS_MAX 256
 #define KNOWN_MAX 16
 
-#define RUNTIME_AT 0x500000ULL /* tstate_current */
 #define TSTATE_AT 0x600000ULL
 #define CFRAME_AT 0x7ffc0000ULL
 #define DATA_STACK_AT 0x7f0000000000ULL
@@ -39,8 +39,8 @@ struct segment {
 static struct {
 	struct segment segments[SEGMENTS_MAX];
 	size_t n_segments;
-	uint64_t fault_at; /* reads of this byte fail; 0: none */
-	unsigned faults; /* how many did */
+	uint64_t fault_at;  /* reads of this byte fail; 0: none */
+	unsigned faults;    /* how many did */
 	unsigned fail_read; /* the n-th read from now on fails, from 1; 0: none */
 	unsigned n_reads;
 	unsigned losses[WIRE_LOSS_MAX];
@@ -109,8 +109,7 @@ static void thread_remember(__u64 pointer, __u64 tstate)
 static void memory_add(uint64_t start, uint64_t size)
 {
 	assert_true(invented.n_segments < SEGMENTS_MAX);
-	invented.segments[invented.n_segments++] =
-		(struct segment){ start, size, calloc(1, size) };
+	invented.segments[invented.n_segments++] = (struct segment){start, size, calloc(1, size)};
 }
 
 static void memory_write(uint64_t address, const void *value, size_t size)
@@ -135,72 +134,12 @@ static int memory_forget(void **state)
 	return 0;
 }
 
-static const struct capture_stack_layout layout_38 = {
-	.minor = 8,
-	.tstate_current_address = RUNTIME_AT,
-	.tstate_frame = 24,
-	.cframe_current_frame = UINT32_MAX,
-	.tstate_thread_id = 176,
-	.frame_code = 32,
-	.frame_previous = 24,
-	.frame_position = 104,
-	.frame_position_bytes = 4,
-	.frame_owner = UINT32_MAX,
-	.object_type = 8,
-	.pool_size = 4096,
-};
-static const struct capture_stack_layout layout_311 = {
-	.minor = 11,
-	.tstate_current_address = RUNTIME_AT,
-	.tstate_frame = 56,
-	.cframe_current_frame = 8,
-	.tstate_thread_id = 152,
-	.frame_code = 32,
-	.frame_previous = 48,
-	.frame_position = 56,
-	.frame_position_bytes = 8,
-	.frame_owner = 69,
-	.object_type = 8,
-	.pool_size = 16384,
-};
-static const struct capture_stack_layout layout_312 = {
-	.minor = 12,
-	.tstate_tls_offset = -24,
-	.tstate_frame = 56,
-	.cframe_current_frame = 0,
-	.tstate_thread_id = 136,
-	.frame_code = 0,
-	.frame_previous = 8,
-	.frame_position = 56,
-	.frame_position_bytes = 8,
-	.frame_owner = 70,
-	.frame_owner_skip_from = 3,
-	.object_type = 8,
-	.pool_size = 16384,
-};
-static const struct capture_stack_layout layout_314 = {
-	.minor = 14,
-	.tstate_tls_offset = -24,
-	.tstate_frame = 72,
-	.cframe_current_frame = UINT32_MAX,
-	.tstate_thread_id = 152,
-	.frame_code = 0,
-	.frame_previous = 8,
-	.frame_position = 56,
-	.frame_position_bytes = 8,
-	.frame_owner = 74,
-	.frame_owner_skip_from = 3,
-	.code_tag_mask = 3,
-	.object_type = 8,
-	.pool_size = 16384,
-};
-
 static struct capture_stack_layout layout;
 
 /* A memory with a thread state and no frame, laid out so. */
 static void memory_begin(const struct capture_stack_layout *use)
 {
-	const struct capture_options options = { .pid = 1, .layout = *use };
+	const struct capture_options options = {.pid = 1, .layout = *use};
 
 	memory_forget(NULL);
 	layout = *use;

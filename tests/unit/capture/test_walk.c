@@ -84,8 +84,8 @@ static void a_generator_on_top_finds_back_to_the_data_stack(void **state)
 	memory_begin(&layout_311);
 	data_stack(11, 160);
 	memory_add(HEAP_AT, 8192);
-	frame_write(HEAP_AT + 4096 + 256, CODE_OF(0), POSITION_OF(0),
-		    DATA_STACK_AT + 9 * 160, OWNED_BY_GENERATOR);
+	frame_write(HEAP_AT + 4096 + 256, CODE_OF(0), POSITION_OF(0), DATA_STACK_AT + 9 * 160,
+		    OWNED_BY_GENERATOR);
 	frame_set_current(HEAP_AT + 4096 + 256);
 	assert_true(walk() >= WIRE_STACK_FIRST);
 	assert_frames(11);
@@ -168,8 +168,7 @@ static void frames_that_call_themselves_end(void **state)
 	(void)state;
 	memory_begin(&layout_311);
 	data_stack(2, 96);
-	frame_write(DATA_STACK_AT, CODE_OF(1), POSITION_OF(1), DATA_STACK_AT + 96,
-		    OWNED_BY_THREAD);
+	frame_write(DATA_STACK_AT, CODE_OF(1), POSITION_OF(1), DATA_STACK_AT + 96, OWNED_BY_THREAD);
 	id = walk();
 	assert_true(id >= WIRE_STACK_FIRST);
 	assert_int_equal(scratch.record.n_frames, WIRE_MAX_FRAMES);
@@ -185,7 +184,7 @@ static void frames_that_call_themselves_end(void **state)
 
 static void entry_frames_and_cleared_ones_are_passed_over(void **state)
 {
-	static const uint64_t tags[] = { 0, 1, 3, 2, 1 };
+	static const uint64_t tags[] = {0, 1, 3, 2, 1};
 
 	(void)state;
 	memory_begin(&layout_314);
@@ -279,8 +278,7 @@ static void the_id_is_the_same_for_the_same_frames_and_seed_only(void **state)
 	frame_write(DATA_STACK_AT, CODE_OF(2), POSITION_OF(2), 0, OWNED_BY_THREAD);
 	assert_int_equal(walk(), id);
 	/* The same two frames the other way round. */
-	frame_write(DATA_STACK_AT + 96, CODE_OF(2), POSITION_OF(2), DATA_STACK_AT,
-		    OWNED_BY_THREAD);
+	frame_write(DATA_STACK_AT + 96, CODE_OF(2), POSITION_OF(2), DATA_STACK_AT, OWNED_BY_THREAD);
 	frame_write(DATA_STACK_AT, CODE_OF(1), POSITION_OF(1), 0, OWNED_BY_THREAD);
 	assert_int_not_equal(walk(), id);
 }
@@ -325,8 +323,8 @@ static void a_thread_that_was_seen_with_the_gil_is_known_without_it(void **state
 /* Any read may fail: that is counted, and never made up for by other frames. */
 static void a_failing_read_is_always_visible(void **state)
 {
-	static const struct capture_stack_layout *const layouts[] = { &layout_38, &layout_311,
-								      &layout_312, &layout_314 };
+	static const struct capture_stack_layout *const layouts[] = {&layout_38, &layout_311,
+								     &layout_312, &layout_314};
 
 	(void)state;
 	for (size_t i = 0; i < 4; i++) {
@@ -396,7 +394,7 @@ static unsigned walk_plainly(uint64_t frame, struct wire_frame ret[static WIRE_M
 			continue;
 		if (n == WIRE_MAX_FRAMES)
 			break;
-		ret[n++] = (struct wire_frame){ code & ~layout.code_tag_mask, position };
+		ret[n++] = (struct wire_frame){code & ~layout.code_tag_mask, position};
 	}
 	return n;
 }
@@ -423,9 +421,9 @@ static void windows_find_what_plain_reads_find(void **state)
 					      : stack_at;
 
 			frame_write(frame, CODE_OF(rand() % 50), POSITION_OF(rand() % 50), next,
-				    heap		? OWNED_BY_GENERATOR
+				    heap	      ? OWNED_BY_GENERATOR
 				    : rand() % 8 == 0 ? OWNED_BY_C
-							: OWNED_BY_THREAD);
+						      : OWNED_BY_THREAD);
 			if (!heap)
 				stack_at += 80 + (uint64_t)(rand() % 60) * 8;
 			next = frame;
