@@ -26,7 +26,7 @@
 #include "probes/plan.h"
 
 #define CACHE_MAGIC "PYLKPLAN"
-#define CACHE_VERSION 3	    /* of the format, and of what the matchers find */
+#define CACHE_VERSION 4	    /* of the format, and of what the matchers find */
 #define CACHE_FILES_MAX 64  /* the oldest go when there are more */
 #define CACHE_SCAN_MAX 4096 /* directory entries looked at */
 #define CACHE_SUFFIX ".plan"
