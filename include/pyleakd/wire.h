@@ -158,7 +158,8 @@ enum wire_value {
 	VALUE_MEMORY = 1, /* *(u64 *)(reg + displacement) */
 	VALUE_POOL_FIRST = 2, /* pool = reg + displacement; block = pool + 48 */
 	VALUE_POOL_FIRST_MEMORY = 3, /* pool = *(u64 *)(reg + displacement); block = pool + 48 */
-	VALUE_POOL_BY_ZF = 4, /* pool = reg + displacement; ZF: *(u64 *)(pool + 8), else pool + 48 */
+	/* pool = reg + displacement; ZF: *(u64 *)(pool + 8), else pool + 48 */
+	VALUE_POOL_BY_ZF = 4,
 	VALUE_POOL_BY_ZF_MEMORY = 5, /* the same, pool = *(u64 *)(reg + displacement) */
 };
 

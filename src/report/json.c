@@ -28,7 +28,16 @@ static void json_decref_p(json_t **value)
 
 /* --- fields as rows: a key, and where its value stands in a struct --- */
 
-enum kind { KIND_TEXT, KIND_COUNT, KIND_PID, KIND_NUMBER, KIND_SIGNED, KIND_VERDICT, KIND_FLAG, KIND_NULL };
+enum kind {
+	KIND_TEXT,
+	KIND_COUNT,
+	KIND_SIGNED,
+	KIND_PID,
+	KIND_NUMBER,
+	KIND_VERDICT,
+	KIND_FLAG,
+	KIND_NULL,
+};
 
 struct field {
 	const char *key;

@@ -65,7 +65,7 @@ struct snapshot {
 	uint64_t resident_bytes, python_live_bytes, python_live_blocks;
 	double python_growth_bytes_per_second;
 	uint64_t native_live_bytes;
-	/* The ledger against the pools' own books, as of the last census; coverage_ratio is of these. */
+	/* The ledger against the pools' own books, by the last census: coverage_ratio's source. */
 	uint64_t born_live_blocks, born_held_blocks;
 	uint64_t held_checked_blocks, held_live_blocks;
 	int64_t seen_net_blocks, pools_net_blocks;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* The end of an interval: the books held against the heap, the sites' sums told to the judgement. */
+/* An interval's end: the books held against the heap, the sites' sums told to the judgement. */
 #include <errno.h>
 #include <stdlib.h>
 

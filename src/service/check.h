@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* pyleakd check: what this host, and this target, supports, and what to do about what it doesn't. */
+/* pyleakd check: what this host and a target support, and what to do about what they don't. */
 #ifndef PYLEAKD_SERVICE_CHECK_H
 #define PYLEAKD_SERVICE_CHECK_H
 

@@ -301,7 +301,7 @@ static int confirm(struct opening *opening, const char *version, char *ret_messa
 	return r;
 }
 
-/* The class of the program's ELF header: the kernel runs 32-bit programs too, CPython's among them. */
+/* By the class of the program's ELF header: the kernel runs 32-bit programs too. */
 static bool is_32_bit(pid_t pid)
 {
 	unsigned char identity[EI_NIDENT];

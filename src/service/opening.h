@@ -52,7 +52,7 @@ struct opening {
 int opening_new(pid_t pid, struct opening **ret, char *ret_message);
 void opening_free(struct opening *opening);
 
-/* Makes the plans, or loads them from the cache (a directory, or NULL). native: of the C library too. */
+/* Plans are made, or loaded from the cache (a directory, or NULL); native: the C library's too. */
 int opening_plan(struct opening *opening, bool native, const char *plan_cache, char *ret_message);
 
 /* What the BPF programs have to know of this interpreter. */

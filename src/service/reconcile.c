@@ -226,7 +226,7 @@ static int collect_look(const struct ledger_block *block, void *context)
 	return 0;
 }
 
-/* A block that was older than the session: the creation told of the object, the pools of the block. */
+/* A block older than the session: the creation told of the object, the pools tell of the block. */
 static void learn_extent(struct reconcile *reconcile, const struct ledger_block *block)
 {
 	uint64_t start, size_bytes;

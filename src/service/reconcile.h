@@ -36,7 +36,7 @@ struct reconcile_books {
 	uint64_t pools_unread, pools_torn;
 	uint64_t born_live_blocks; /* live now, free when the session began */
 	uint64_t born_held_blocks; /* of these, in the ledger */
-	uint64_t held_checked_blocks; /* in the ledger, older than the census, in pools that were read */
+	uint64_t held_checked_blocks; /* in the ledger, older than the census, in readable pools */
 	uint64_t held_live_blocks; /* of these, live in the pools */
 	uint64_t looked_objects, unreadable_objects;
 	/*

@@ -120,7 +120,7 @@ static int drain_for_reconcile(void *context)
 	return r;
 }
 
-/* The baseline comes after the probes: what is born in between is in both, and in neither's error. */
+/* The baseline comes after the probes: what is born in between is in both. */
 int session_begin_reconciling(struct session *session, int (*drain)(void *context), void *context,
 			      struct fault *reterr_fault)
 {
@@ -155,8 +155,8 @@ int session_start(struct session *session, char *ret_message)
 		return 0;
 	}
 	snprintf(ret_message, SESSION_MESSAGE_BYTES,
-		 "the heap of process %d can't be read (%s): run as root, and look at its allocator "
-		 "with pyleakd check --pid %d",
+		 "the heap of process %d can't be read (%s): run as root, and look at its "
+		 "allocator with pyleakd check --pid %d",
 		 session->facts.pid, reason_sentence(fault.reason), session->facts.pid);
 	session_stop(session);
 	return r;
