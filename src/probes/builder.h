@@ -8,6 +8,7 @@
 
 #include "probes/decode.h"
 #include "probes/plan.h"
+#include "probes/reachable.h"
 #include "target/image.h"
 
 /* An empty plan that carries the image's identity; plan_free(). */
@@ -17,6 +18,7 @@ struct plan_builder {
 	const struct image *image; /* not owned, like the others */
 	const struct code *code;
 	struct plan *plan;
+	const struct reachable *reachable; /* NULL: all code is run */
 	size_t capacity;
 	bool single_stepped; /* plan sites that the kernel does not emulate, too */
 };

@@ -162,7 +162,7 @@ static bool reference_of(const ZydisDecodedInstruction *instruction, uint64_t ne
 		*ret = (rip ? next : 0) + (uint64_t)raw->disp.value;
 		return true;
 	}
-	if (raw->imm[0].size == 32 && !raw->imm[0].is_relative) {
+	if (raw->imm[0].size >= 32 && !raw->imm[0].is_relative) {
 		*ret = raw->imm[0].value.u;
 		return true;
 	}

@@ -67,7 +67,7 @@ enum code_hint {
 	HINT_STORE_8 = 0x02,   /* mov [base + 8], r64, base not rsp */
 	HINT_WRITE_0 = 0x04,   /* 32-bit mov, inc, dec, add or sub of memory at [base + 0] */
 	HINT_STORE_24 = 0x08,  /* mov [base + 0x24], r32 or imm32: a pool gets a size class */
-	HINT_REFERENCE = 0x10, /* rip-relative, 32-bit displacement or 32-bit immediate */
+	HINT_REFERENCE = 0x10, /* rip-relative, 32-bit displacement or immediate */
 	HINT_SLOT = 0x20,      /* mov r64, [rip + displacement]: may load a GOT slot */
 };
 

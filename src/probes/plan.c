@@ -42,11 +42,8 @@ const char *plan_site_function(unsigned kind)
 	return kind < SITE_KINDS ? names[kind] : NULL;
 }
 
-/*
- * BOLT leaves the old code of the functions that it moved in place, executable
- * and dead; an unwind entry it writes for live code only (BOLT 19).
- */
-static bool is_reachable(const struct image *image, uint64_t vaddr)
+/* Everything that a compiler made has an unwind entry; what has none is what a rewriter left. */
+static bool has_unwind_entry(const struct image *image, uint64_t vaddr)
 {
 	const struct image_range *functions = NULL;
 	size_t low = 0, high = image_function_ranges(image, &functions);
@@ -66,7 +63,10 @@ static bool is_reachable(const struct image *image, uint64_t vaddr)
 
 bool plan_builder_reaches(const struct plan_builder *builder, size_t index)
 {
-	return is_reachable(builder->image, code_vaddr(builder->code, index));
+	const uint64_t vaddr = code_vaddr(builder->code, index);
+
+	return has_unwind_entry(builder->image, vaddr) &&
+	       (!builder->reachable || reachable_is_live(builder->reachable, vaddr));
 }
 
 static int reserve(struct plan_builder *builder)
@@ -99,7 +99,7 @@ int plan_builder_add(struct plan_builder *builder, size_t index, const struct pl
 	if (!added.function)
 		added.function = plan_site_function(site->kind);
 	memcpy(added.bytes, code_instruction_bytes(builder->code, index), added.length);
-	if (!is_reachable(builder->image, added.vaddr)) {
+	if (!plan_builder_reaches(builder, index)) {
 		plan->statistics.pruned++;
 		return 0;
 	}

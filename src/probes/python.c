@@ -13,6 +13,7 @@
 
 DEFINE_CLEANUP(struct code *, code_free)
 DEFINE_CLEANUP(struct plan *, plan_free)
+DEFINE_CLEANUP(struct reachable *, reachable_free)
 
 /* How the pointer is had, of all that is right on every path; -ENOENT. */
 static int choose_name(const struct match *match, struct plan_site *ret)
@@ -120,6 +121,7 @@ int plan_make_python(const struct image *image, const struct plan_python_options
 {
 	__attribute__((cleanup(matches_done))) struct matches matches = {0};
 	CLEANUP(code_free) struct code *code = NULL;
+	CLEANUP(reachable_free) struct reachable *reachable = NULL;
 	CLEANUP(plan_free) struct plan *plan = NULL;
 	struct plan_builder builder;
 	uint32_t unresolved = 0;
@@ -135,11 +137,15 @@ int plan_make_python(const struct image *image, const struct plan_python_options
 		return fault_set(reterr_fault, -ENOENT, REASON_NO_PLAN, 0, "pymalloc");
 	if (error)
 		return error;
+	error = reachable_new(code, image, &reachable);
+	if (error && error != -ENOENT)
+		return error;
 	error = plan_new(image, &plan);
 	if (error)
 		return error;
 	plan->statistics.unresolved = unresolved;
-	builder = (struct plan_builder){.image = image, .code = code, .plan = plan};
+	builder = (struct plan_builder){
+		.image = image, .code = code, .plan = plan, .reachable = reachable};
 	error = add_matches(&builder, &matches);
 	if (!error)
 		error = plan_builder_finish(&builder);
