@@ -34,6 +34,9 @@
 /* Entry frames (3.12+) are passed over, at most one for each Python frame. */
 #define WALK_STEPS_MAX (2 * WIRE_MAX_FRAMES)
 
+/* glibc's mark (sysdeps/generic/dl-dtv.h, TLS_DTV_UNALLOCATED); musl's is null. */
+#define TLS_BLOCK_UNALLOCATED (~0ULL)
+
 SETTINGS_STORAGE struct settings settings;
 
 struct stack_window {
@@ -199,6 +202,28 @@ static __always_inline int tstate_frame(__u64 tstate, __u64 *ret)
 }
 
 /*
+ * This thread's block of a library that was loaded later; 0: it has none yet.
+ * Blocks are made when they are first used, and so are the longer vectors that
+ * they need: what lies behind a short one's end is somebody else's.
+ */
+static __always_inline int tls_block(__u64 *ret)
+{
+	__u64 vector, count, block;
+
+	if (read_user(&vector, sizeof(vector), thread_pointer() + 8) ||
+	    read_user(&count, sizeof(count), vector - settings.tls_count_before))
+		return -1;
+	*ret = 0;
+	if (settings.tls_module > count)
+		return 0;
+	if (read_user(&block, sizeof(block), vector + settings.tls_entry_at))
+		return -1;
+	if (block != TLS_BLOCK_UNALLOCATED)
+		*ret = block;
+	return 0;
+}
+
+/*
  * The thread state of whoever holds the GIL: up to 3.11 a field of the
  * runtime, from 3.12 on thread-local, and then always this thread's own (0
  * while it has released its GIL).
@@ -207,8 +232,17 @@ static __always_inline int tstate_current(__u64 *ret)
 {
 	__u64 address = settings.tstate_current_address;
 
-	if (!address)
+	if (!address && settings.tls_module) {
+		if (tls_block(&address))
+			return -1;
+		if (!address) {
+			*ret = 0;
+			return 0;
+		}
+		address += settings.tls_block_offset;
+	} else if (!address) {
 		address = thread_pointer() + settings.tstate_tls_offset;
+	}
 	return read_user(ret, sizeof(*ret), address);
 }
 

@@ -22,6 +22,7 @@
 struct settings {
 	__u64 tstate_current_address; /* 0: thread-local */
 	__s64 tstate_tls_offset;      /* from the thread pointer */
+	__u64 tls_block_offset;	      /* or, with a tls_module, from its block in the thread */
 	__u64 code_tag_mask;	      /* bits to clear in a frame's reference to its code */
 	__u64 interpreter_start, interpreter_end; /* its text in the target */
 	__u64 wakeup_bytes; /* outstanding in the ring when the consumer is woken */
@@ -41,7 +42,14 @@ struct settings {
 	__u32 object_type;     /* offset of ob_type */
 	__u32 pool_bytes;      /* a power of two */
 	__u32 pool_size_index; /* offset of szidx in a pool's header */
-	__u32 reserved;
+	/*
+	 * Of a library that was loaded later, each thread's block is listed in the thread's
+	 * own vector, at tls_entry_at; how many entries that has is said tls_count_before its
+	 * address.
+	 */
+	__u32 tls_module; /* 0: the offset from the thread pointer holds */
+	__u32 tls_entry_at;
+	__u32 tls_count_before;
 };
 
 /* One for each CPU; the daemon adds them up. */
@@ -52,7 +60,7 @@ struct counters {
 };
 
 #ifndef __bpf__
-_Static_assert(sizeof(struct settings) == 112, "settings");
+_Static_assert(sizeof(struct settings) == 128, "settings");
 _Static_assert(SITE_KINDS <= 16 && WIRE_LOSS_MAX <= 16, "counters");
 #endif
 

@@ -33,6 +33,10 @@ struct capture_stack_layout {
 	uint64_t tstate_current_address;
 	/* ... and then its offset from the thread pointer (%fs), negative. */
 	int64_t tstate_tls_offset;
+	/* Not 0: the block of this module counts, tls_module_offset into it, and not the above. */
+	uint64_t tls_module;
+	uint64_t tls_module_offset;
+	uint32_t tls_dtv_entry_bytes; /* 16: glibc's vectors; 8: musl's */
 	/* Offsets in bytes; UINT32_MAX: this version has no such field. */
 	uint32_t tstate_frame;	       /* frame, or cframe, or current_frame */
 	uint32_t cframe_current_frame; /* 3.11, 3.12 */

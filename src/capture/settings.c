@@ -7,6 +7,9 @@
 
 #define POOL_SIZE_INDEX 0x24 /* struct pool_header.szidx, CPython 3.8 to 3.15 */
 
+#define TLS_MODULES_MAX 4096
+#define TLS_BLOCK_MAX_BYTES (1u << 20)
+
 /* A field of a frame, and where settings want its place within the part that is read. */
 struct frame_field {
 	const char *name;
@@ -53,6 +56,35 @@ static int fill_frame(const struct capture_stack_layout *layout, struct settings
 	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
 		*fields[i].at =
 			fields[i].offset == UINT32_MAX ? SETTINGS_ABSENT : fields[i].offset - from;
+	return 0;
+}
+
+/*
+ * A module's entry in the vector, and where it is said how many there are:
+ * glibc's is of dtv_t, their number is the one before the first (2.36,
+ * sysdeps/x86_64/nptl/tls.h, GET_DTV and dtv[-1].counter); musl's is of
+ * pointers, their number is the first (1.2.3, src/ldso/dynlink.c install_new_tls).
+ */
+static int fill_tls(const struct capture_stack_layout *layout, struct settings *settings,
+		    struct fault *reterr_fault)
+{
+	uint32_t entry_bytes = layout->tls_dtv_entry_bytes;
+
+	if (!layout->tls_module)
+		return 0;
+	if (layout->tls_module > TLS_MODULES_MAX)
+		return fault_set(reterr_fault, -EINVAL, REASON_OUT_OF_BOUNDS, layout->tls_module,
+				 "tls_module");
+	if (layout->tls_module_offset > TLS_BLOCK_MAX_BYTES)
+		return fault_set(reterr_fault, -EINVAL, REASON_OUT_OF_BOUNDS,
+				 layout->tls_module_offset, "tls_module_offset");
+	if (entry_bytes != 8 && entry_bytes != 16)
+		return fault_set(reterr_fault, -EINVAL, REASON_OUT_OF_BOUNDS, entry_bytes,
+				 "tls_dtv_entry_bytes");
+	settings->tls_module = (uint32_t)layout->tls_module;
+	settings->tls_entry_at = settings->tls_module * entry_bytes;
+	settings->tls_count_before = entry_bytes == 16 ? entry_bytes : 0;
+	settings->tls_block_offset = layout->tls_module_offset;
 	return 0;
 }
 
@@ -109,7 +141,8 @@ int settings_fill(const struct capture_options *options, struct settings *ret,
 	};
 
 	if (check_layout(layout, reterr_fault) < 0 ||
-	    fill_frame(layout, &settings, reterr_fault) < 0)
+	    fill_frame(layout, &settings, reterr_fault) < 0 ||
+	    fill_tls(layout, &settings, reterr_fault) < 0)
 		return -EINVAL;
 	*ret = settings;
 	return 0;

@@ -29,6 +29,8 @@
 #define DATA_STACK_AT 0x7f0000000000ULL
 #define HEAP_AT 0x7e0000000000ULL
 #define THREAD_POINTER 0x7d0000000740ULL
+#define VECTOR_AT 0x610000ULL /* of the thread's blocks, its entry number 0 */
+#define BLOCK_AT 0x620000ULL
 
 struct segment {
 	uint64_t start;
@@ -136,6 +138,20 @@ static int memory_forget(void **state)
 
 static struct capture_stack_layout layout;
 
+/* The thread's block of a library that was loaded later, and the vector that leads to it. */
+static void thread_local_begin(void)
+{
+	uint64_t entry_bytes = layout.tls_dtv_entry_bytes;
+	uint64_t count_at = entry_bytes == 16 ? VECTOR_AT - 16 : VECTOR_AT;
+
+	memory_add(VECTOR_AT - 16, 16 + (layout.tls_module + 1) * entry_bytes);
+	memory_add(BLOCK_AT, 4096);
+	write_u64(THREAD_POINTER + 8, VECTOR_AT);
+	write_u64(count_at, layout.tls_module);
+	write_u64(VECTOR_AT + layout.tls_module * entry_bytes, BLOCK_AT);
+	write_u64(BLOCK_AT + layout.tls_module_offset, TSTATE_AT);
+}
+
 /* A memory with a thread state and no frame, laid out so. */
 static void memory_begin(const struct capture_stack_layout *use)
 {
@@ -150,6 +166,8 @@ static void memory_begin(const struct capture_stack_layout *use)
 	if (layout.tstate_current_address) {
 		memory_add(RUNTIME_AT, 8);
 		write_u64(RUNTIME_AT, TSTATE_AT);
+	} else if (layout.tls_module) {
+		thread_local_begin();
 	} else {
 		write_u64(THREAD_POINTER + (uint64_t)layout.tstate_tls_offset, TSTATE_AT);
 	}

@@ -75,6 +75,8 @@ static void what_is_out_of_bounds_is_named(void **state)
 	REFUSED(frame_owner, 4000, "frame"); /* too far from the others */
 	REFUSED(frame_position_bytes, 2, "frame_position_bytes");
 	REFUSED(object_type, UINT32_MAX, "object_type");
+	REFUSED(tls_module, 1, "tls_dtv_entry_bytes");
+	REFUSED(tls_module, 4097, "tls_module");
 	REFUSED(pool_size, 0, "pool_size");
 	REFUSED(pool_size, 12288, "pool_size");
 	REFUSED(pool_size, 2u << 20, "pool_size");
