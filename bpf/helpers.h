@@ -14,6 +14,8 @@
 
 #include <bpf/bpf_helpers.h>
 
+#include <bpf/bpf_core_read.h>
+
 #include "pyleakd/settings.h"
 
 #define SETTINGS_STORAGE const volatile
@@ -27,6 +29,24 @@
 /* Wherever a foreign pointer leads to: x86-64 does not mind, and C on the host does. */
 #define load_u64(address) (*(const __u64 *)(address))
 #define load_u32(address) (*(const __u32 *)(address))
+
+/*
+ * Calls step(0, context), step(1, context) … until it returns non-zero, n times
+ * at most.  Where the kernel has bpf_loop (5.17: e6f2dd0f8067 "bpf: Add bpf_loop
+ * helper"), the verifier looks at step once; else n times, which takes it some
+ * 100 ms a program.
+ */
+static __always_inline void repeat(__u32 n, long (*step)(__u32 index, void *context), void *context)
+{
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) {
+		bpf_loop(n, step, context, 0);
+		return;
+	}
+	for (__u32 i = 0; i < n; i++) {
+		if (step(i, context))
+			break;
+	}
+}
 
 #define THREADS_MAX 4096
 
@@ -91,6 +111,14 @@ static inline __u32 load_u32(const void *address)
 
 	__builtin_memcpy(&value, address, sizeof(value));
 	return value;
+}
+
+static inline void repeat(__u32 n, long (*step)(__u32 index, void *context), void *context)
+{
+	for (__u32 i = 0; i < n; i++) {
+		if (step(i, context))
+			break;
+	}
 }
 
 static void count_loss(enum wire_loss loss);

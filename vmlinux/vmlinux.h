@@ -34,6 +34,9 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
+enum bpf_func_id {
+	BPF_FUNC_loop = 181,
+};
 enum {
 	BPF_ANY = 0,
 	BPF_NOEXIST = 1,
