@@ -236,7 +236,8 @@ static const struct walk_limits *limits_for(const struct creations *creations, s
 		return reference == (uint64_t)flag->displacement ? &near_limits : NULL;
 	if (flag->anchor != 0 && reference == flag->anchor)
 		return &far_limits;
-	if (hints & HINT_SLOT && image_slot_target(flag->image, reference, &target) == 0 &&
+	if (hints & HINT_SLOT && flag->image &&
+	    image_slot_target(flag->image, reference, &target) == 0 &&
 	    (target == flag->vaddr || (flag->anchor != 0 && target == flag->anchor)))
 		return &far_limits;
 	return NULL;

@@ -309,14 +309,19 @@ static void resolve_targets(struct code *code)
 static int reserve_all(struct code *code, uint64_t total)
 {
 	const size_t capacity = total / SHORTEST_AVERAGE + 64;
-	const size_t size =
-		(capacity * sizeof(*code->instructions) + HUGE_PAGE - 1) & ~HUGE_PAGE_MASK;
+	size_t size = capacity * sizeof(*code->instructions);
 
-	code->instructions = aligned_alloc(HUGE_PAGE, size);
+	if (size < HUGE_PAGE) {
+		code->instructions = malloc(size);
+	} else {
+		size = (size + HUGE_PAGE - 1) & ~HUGE_PAGE_MASK;
+		code->instructions = aligned_alloc(HUGE_PAGE, size);
+	}
 	if (!code->instructions)
 		return -ENOMEM;
 	code->capacity = capacity;
-	madvise(code->instructions, size, MADV_HUGEPAGE); /* where it fails it's only slower */
+	if (size >= HUGE_PAGE) /* where that fails it's only slower */
+		madvise(code->instructions, size, MADV_HUGEPAGE);
 	return 0;
 }
 

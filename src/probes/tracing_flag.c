@@ -43,7 +43,7 @@ static bool resolve(const struct image *image, const struct symbols *symbols, ex
 		*ret = base + (uint64_t)expr_value(symbols, e);
 		return true;
 	case EXPR_LOAD:
-		return expr_value(symbols, e) == 8 &&
+		return image && expr_value(symbols, e) == 8 &&
 		       resolve(image, symbols, expr_a(symbols, e), depth + 1, &base) &&
 		       image_slot_target(image, base, ret) == 0;
 	default:

@@ -20,7 +20,7 @@
 #include "target/image.h"
 
 struct tracing_flag {
-	const struct image *image; /* not owned */
+	const struct image *image; /* not owned; NULL: one without slots (tests) */
 	uint64_t vaddr;
 	unsigned size_bytes;
 	/* The symbol that it is a part of, and where in it; anchor 0: not known. */
