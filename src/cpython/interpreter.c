@@ -152,7 +152,7 @@ void interpreter_free(struct interpreter *interpreter)
 	free(interpreter);
 }
 
-/* What a recording keeps of the image's symbols: those that are asked for after the confirmation. */
+/* What a recording keeps of the image's symbols: those asked for after the confirmation. */
 static uint64_t recorded_symbol(const struct interpreter *interpreter, const char *name)
 {
 	if (strcmp(name, "_PyRuntime") == 0)

@@ -58,7 +58,7 @@ int memory_read_u64(struct memory *memory, uint64_t address, uint64_t *ret,
 int memory_read_string(struct memory *memory, uint64_t address, char *buffer, size_t max_bytes,
 		       struct fault *reterr_fault);
 
-/* Called with each read, to record it: error 0 and its bytes, or -errno and NULL. NULL to end that. */
+/* Called with each read: error 0 and its bytes, or -errno and NULL. No observer ends that. */
 typedef void memory_observer(void *context, uint64_t address, const void *bytes, size_t size,
 			     int error);
 void memory_observe(struct memory *memory, memory_observer *observer, void *context);

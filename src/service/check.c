@@ -96,8 +96,8 @@ static void check_behaviour(struct table_text *table, const struct capture_kerne
 	static const char *const nop[] = {
 		[KERNEL_UNKNOWN] = "could not be found out: never probed",
 		[KERNEL_NO] = "a probe leaves the target's data alone; never probed all the same",
-		[KERNEL_YES] = "a probe destroys the target's data (fixed in Linux 7.2): never "
-			       "probed",
+		[KERNEL_YES] = ("a probe destroys the target's data (fixed in Linux 7.2): never "
+			       "probed"),
 	};
 
 	row(table, "pid filter", GRADE_INFO, NULL, "%s", filter[kernel->features.whole_process]);

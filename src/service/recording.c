@@ -137,7 +137,7 @@ static int write_chunk(struct recording_writer *writer, enum recording_chunk_kin
 	return write_bytes(writer, staged, sizeof(staged->chunk) + size);
 }
 
-/* Deflated at the fastest level, which takes three quarters off; as it is where that gains nothing. */
+/* Deflated at the fastest level; as it is where that gains nothing. */
 static int flush(struct recording_writer *writer)
 {
 	uLongf size = writer->filled;

@@ -34,7 +34,10 @@ struct recording_lines {
 struct recording_lines recording_lines_init(void);
 void recording_lines_done(struct recording_lines *lines);
 
-/* Sets bytes, and marks their lines as read in this epoch. -ENOSPC: beyond RECORDING_LINES_MAX; -ENOMEM: a part of them may be set. */
+/*
+ * Sets bytes; their lines count as read in this epoch. -ENOSPC: beyond
+ * RECORDING_LINES_MAX; -ENOMEM: a part of them may be set.
+ */
 int recording_lines_put(struct recording_lines *lines, uint64_t address, const void *bytes,
 			size_t size);
 /* Whether all of these bytes are known to be so. */

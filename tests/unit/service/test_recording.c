@@ -236,83 +236,6 @@ static void a_change_back_is_written_too(void **state)
 	recording_reader_free(reader);
 }
 
-static void assert_fails(struct memory *memory, uint64_t address, int error)
-{
-	uint64_t word = 4711;
-
-	assert_int_equal(memory_read_u64(memory, address, &word, NULL), error);
-	assert_int_equal(word, 4711);
-}
-
-/* What one handling saw change, or fail, changes and fails at the same read of a replay. */
-static void write_handling(struct recording_writer *writer)
-{
-	write_alloc(writer, 0x10);
-	write_read(writer, 0x1000, "before  ");
-	write_read(writer, 0x2000, "whatever");
-	write_read(writer, 0x1000, "after   ");
-	recording_observe_read(writer, 0x3000, NULL, 8, -EFAULT);
-	write_read(writer, 0x3000, "mapped  ");
-	recording_observe_read(writer, 0x1000, NULL, 8, -ENODATA);
-	recording_observe_read(writer, UINT64_MAX, NULL, 8, -EFAULT); /* reaches no source */
-	write_read(writer, 0x1000, "again   ");
-	recording_observe_read(writer, 0x2000, NULL, 8, -EFAULT);
-	write_alloc(writer, 0x20);
-	assert_int_equal(recording_finish(writer), 0);
-	recording_writer_free(writer);
-}
-
-static void reads_that_do_not_commute_are_seen_in_their_order(void **state)
-{
-	struct recording_reader *reader;
-	struct recording_writer *writer;
-	struct recording_item item;
-	struct memory *memory;
-
-	(void)state;
-	assert_int_equal(recording_writer_new(path, &writer), 0);
-	write_handling(writer);
-	assert_int_equal(recording_reader_new(path, &reader, NULL), 0);
-	assert_int_equal(recording_memory(reader, &memory), 0);
-	assert_record(reader, WIRE_ALLOC, &item);
-	assert_memory(memory, 0x1000, "before  ");
-	assert_memory(memory, 0x2000, "whatever");
-	assert_memory(memory, 0x1000, "after   ");
-	assert_fails(memory, 0x3000, -EFAULT);
-	assert_memory(memory, 0x3000, "mapped  ");
-	assert_fails(memory, 0x1000, -ENODATA);
-	assert_fails(memory, UINT64_MAX, -EFAULT);
-	assert_memory(memory, 0x1000, "again   ");
-	assert_fails(memory, 0x2000, -EFAULT);
-	assert_memory(memory, 0x2000, "whatever"); /* of the past: its failure was of that read */
-	assert_record(reader, WIRE_ALLOC, &item);
-	assert_int_equal(recording_next(reader, &item, NULL), 0);
-	memory_free(memory);
-	recording_reader_free(reader);
-}
-
-static void who_reads_otherwise_than_the_session_still_comes_to_the_end(void **state)
-{
-	struct recording_reader *reader;
-	struct recording_writer *writer;
-	struct recording_item item;
-	struct memory *memory;
-
-	(void)state;
-	assert_int_equal(recording_writer_new(path, &writer), 0);
-	write_handling(writer);
-	assert_int_equal(recording_reader_new(path, &reader, NULL), 0);
-	assert_int_equal(recording_memory(reader, &memory), 0);
-	assert_record(reader, WIRE_ALLOC, &item);
-	assert_memory(memory, 0x1000, "before  "); /* one read of nine */
-	assert_record(reader, WIRE_ALLOC, &item);
-	assert_memory(memory, 0x1000, "again   ");
-	assert_int_equal(recording_next(reader, &item, NULL), 0);
-	assert_false(recording_is_truncated(reader));
-	memory_free(memory);
-	recording_reader_free(reader);
-}
-
 static void a_long_stream_keeps_its_order_over_chunks(void **state)
 {
 	static char block[RECORDING_READ_BYTES_MAX * 3];
@@ -621,8 +544,6 @@ int main(void)
 		cmocka_unit_test(memory_is_as_the_handling_of_the_item_saw_it),
 		cmocka_unit_test(what_did_not_change_is_not_written_again),
 		cmocka_unit_test(a_change_back_is_written_too),
-		cmocka_unit_test(reads_that_do_not_commute_are_seen_in_their_order),
-		cmocka_unit_test(who_reads_otherwise_than_the_session_still_comes_to_the_end),
 		cmocka_unit_test(a_long_stream_keeps_its_order_over_chunks),
 		cmocka_unit_test(every_cut_off_recording_is_told_from_a_whole_one),
 		cmocka_unit_test(every_flipped_bit_is_noticed),
