@@ -234,6 +234,17 @@ static bool could_be_native_id(uint64_t id)
 	return id > 0 && id <= 4 * 1024 * 1024;
 }
 
+/*
+ * A first thread state stands in the list before it has its ids: new_threadstate()
+ * of 3.11 asks for the native one last, by a system call; 3.12 has bind_tstate().
+ */
+static bool is_being_made(const struct interpreter *interpreter,
+			  const struct interpreter_thread *thread)
+{
+	return !thread->pthread_address ||
+	       (interpreter->layout.tstate_native_thread_id != LAYOUT_ABSENT && !thread->native_id);
+}
+
 int confirm_threads(const struct interpreter *interpreter, const pid_t *native_ids,
 		    size_t n_native_ids, struct fault *reterr_fault)
 {
@@ -251,6 +262,9 @@ int confirm_threads(const struct interpreter *interpreter, const pid_t *native_i
 	error = confirm_circle(interpreter, threads, n, reterr_fault);
 	if (error)
 		return error;
+	if (n == 1 && is_being_made(interpreter, &threads[0]))
+		return fault_set(reterr_fault, -EAGAIN, REASON_NOT_FOUND, threads[0].tstate,
+				 "tstate_native_thread_id");
 	for (size_t i = 0; i < n; i++) {
 		bool self = is_thread_pointer(interpreter, threads[i].pthread_address);
 
@@ -320,4 +334,15 @@ int confirm_frames(const struct interpreter *interpreter, struct fault *reterr_f
 		failed = threads[i].tstate;
 	}
 	return failed ? contradiction(failed, "frame_code", reterr_fault) : 0;
+}
+
+bool interpreter_is_starting(const struct interpreter *interpreter)
+{
+	_cleanup_free_ struct interpreter_thread *threads = NULL;
+	uint64_t frame;
+	size_t n;
+
+	if (interpreter_threads(interpreter, &threads, &n, NULL))
+		return false;
+	return n == 1 && first_frame(interpreter, threads[0].tstate, &frame) == 0 && !frame;
 }

@@ -79,6 +79,8 @@ static int confirm_once(struct interpreter *interpreter, const pid_t *native_ids
 		error = allocator_detect(interpreter, &interpreter->allocator, reterr_fault);
 	if (!error)
 		error = arenas_locate(interpreter, reterr_fault);
+	if (error == -EPROTO && interpreter_is_starting(interpreter))
+		return fault_set(reterr_fault, -EAGAIN, REASON_NOT_FOUND, 0, "arenas");
 	return error;
 }
 

@@ -61,6 +61,8 @@ int confirm_code(const struct interpreter *interpreter, struct fault *reterr_fau
 int confirm_threads(const struct interpreter *interpreter, const pid_t *native_ids,
 		    size_t n_native_ids, struct fault *reterr_fault);
 int confirm_frames(const struct interpreter *interpreter, struct fault *reterr_fault);
+/* Has its only thread run nothing so far? Then pymalloc may not have made an arena either. */
+bool interpreter_is_starting(const struct interpreter *interpreter);
 
 /*
  * Finds pymalloc's arenas and confirms them. After allocator_detect(): where
