@@ -186,24 +186,34 @@ def mappings(pid):
     return [Mapping(line) for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
 
 
-def private_text_kb(pid):
-    """Kibibytes of executable file mappings that are no longer the file's own pages."""
-    total, executable = 0, False
+def private_texts(pid):
+    """Of executable file mappings, by start: kibibytes that are no longer the file's own pages."""
+    found, executable = {}, False
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         if re.match(r"^[0-9a-f]+-[0-9a-f]+ ", line):
             mapping = Mapping(line)
             executable = "x" in mapping.protection and mapping.path.startswith("/")
         elif executable and line.startswith("Anonymous:"):
-            total += int(line.split()[1])
-    return total
+            found[mapping.start] = int(line.split()[1])
+    return found
 
 
-def text_differences(pid):
-    """Places in the target's executable file mappings that differ from their files: breakpoints."""
+def private_text_kb(pid):
+    return sum(private_texts(pid).values())
+
+
+def text_differences(pid, private_only=False):
+    """Places in the target's executable file mappings that differ from their files: breakpoints.
+
+    They are on private pages: with private_only, mappings without any are not compared.
+    """
     different = []
+    private = private_texts(pid) if private_only else {}
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         for mapping in mappings(pid):
             if "x" in mapping.protection and mapping.path.startswith("/"):
+                if private_only and not private.get(mapping.start):
+                    continue
                 file = f"/proc/{pid}/map_files/{mapping.start:x}-{mapping.end:x}"
                 with open(file, "rb") as image:
                     image.seek(mapping.offset)
@@ -227,7 +237,7 @@ def wait_attached(pid, timeout=60):
     end = time.monotonic() + timeout
     last, since = 0, time.monotonic()
     while time.monotonic() < end:
-        now = len(text_differences(pid))
+        now = len(text_differences(pid, private_only=True))
         if now != last:
             last, since = now, time.monotonic()
         if last > 0 and time.monotonic() - since > 0.4:
@@ -284,6 +294,7 @@ class ZooResult:
         self.name, self.python = name, python
         self.facts, self.lines = zoo_facts(name)
         self.skip = None
+        self.starved = False  # the machine let it fall behind its pace: no steady growth
         self.report = None
         self.truths = []
 
@@ -298,6 +309,7 @@ class ZooResult:
                     self.skip = program.lines[0]["skip"]
                     return self
                 calls = self._observe(program, output, seconds)
+                self.starved = calls[0] < 0.85 * self.facts.get("rate", 100) * seconds
             if self.facts["verdict"] == "leak":
                 self._tell_truth(*calls)
         return self

@@ -47,7 +47,11 @@ def zoo_results(request):
             return error
 
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        return dict(zip(wanted, pool.map(run, wanted.values())))
+        results = dict(zip(wanted, pool.map(run, wanted.values())))
+    for key, result in results.items():
+        if getattr(result, "starved", False):
+            results[key] = run(wanted[key])  # alone
+    return results
 
 
 @pytest.fixture
