@@ -242,7 +242,7 @@ def test_the_json_report_has_every_key_of_the_contract(stock):
         assert report["target"]["python"].startswith("3.11.")
         assert "busy.py" in report["target"]["command"]
         assert report["session"]["mode"] == "exact"
-        assert 3.5 <= report["session"]["duration_seconds"] <= 6
+        assert 3.5 <= report["session"]["duration_seconds"] <= 10
         assert abs(report["session"]["started"] - began) < 5
         assert abs(report["target"]["started"] - began) < 30
         assert report["session"]["events"] > 1000
@@ -512,5 +512,7 @@ def test_a_recording_that_was_cut_off_is_said_to_be(stock, tmp_path):
         cut = tmp_path / "cut.rec"
         cut.write_bytes(whole[:size])
         result = pyleakd("replay", cut)
-        assert result.returncode in (0, 1), (size, result.stderr)
-        assert result.stderr.startswith("pyleakd: "), (size, result.stderr)
+        if result.returncode == 0:
+            assert "cut off" in "\n".join(result.stdout.splitlines()[:3]), (size, result.stdout)
+        else:
+            refused(result)
