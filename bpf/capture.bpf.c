@@ -68,7 +68,11 @@ static __always_inline void header_fill(struct wire_header *header, const struct
 	header->tid = hit->tid;
 }
 
-/* Sends a stack's frames unless it is known that they were sent. */
+/*
+ * Sends a stack's frames unless it is known that they were sent.  The consumer
+ * is woken: it has to read the code objects before they go, and a module's is
+ * gone when its import is over.  New stacks are rare after a while.
+ */
 static __always_inline void stack_send(struct here *here, struct stack_scratch *scratch, __u64 id,
 				       __u32 tid)
 {
@@ -86,7 +90,7 @@ static __always_inline void stack_send(struct here *here, struct stack_scratch *
 		return;
 	if (bpf_ringbuf_output(&ring, &scratch->record,
 			       sizeof(struct wire_stack) + n_frames * sizeof(struct wire_frame),
-			       wakeup_flags())) {
+			       BPF_RB_FORCE_WAKEUP)) {
 		count_loss(WIRE_LOSS_STACK_RECORD);
 		return;
 	}
