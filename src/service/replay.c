@@ -172,6 +172,9 @@ static int run(const struct options *options, struct output *output, bool *ret_l
 	r = replay_report(reader, memory, &snapshot, reterr_fault);
 	if (r < 0)
 		return r;
+	if (recording_is_truncated(reader))
+		log_warning("%s is cut off or damaged, ignoring what is missing",
+			    options->recording);
 	*reterr_fault = (struct fault){0};
 	return final_report_recorded(snapshot, options, output, ret_leak) < 0 ? -ECANCELED : 0;
 }

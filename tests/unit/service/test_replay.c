@@ -26,8 +26,8 @@
 
 #define FILE_MAX (16u << 20)
 #define TOP 10 /* the command line's default */
-#define FAULTS 24
-#define CUTS 24
+#define FAULTS 12
+#define CUTS 12
 
 static const char *const names[] = {"leaking-3.9", "leaking-3.11", "leaking-3.14", "threads-3.11"};
 
