@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* The target's forks, execs and its end, by raw tracepoints: they need no tracefs. */
+/*
+ * The target's forks, execs and its end, by raw tracepoints: they need no
+ * tracefs.  Sent as soon as they are attached, before the breakpoints and
+ * whether or not other records flow: a child that is forked in between has
+ * inherited breakpoints and must not be missed.
+ */
 #ifndef PYLEAKD_BPF_PROCESS_H
 #define PYLEAKD_BPF_PROCESS_H
 
@@ -26,7 +31,7 @@ int on_fork(__u64 *ctx)
 	const struct task_struct *child = (const struct task_struct *)ctx[1];
 
 	/* A thread has its parent's group. */
-	if (active && parent->tgid == settings.target && child->tgid != parent->tgid)
+	if (parent->tgid == settings.target && child->tgid != parent->tgid)
 		process_emit(WIRE_FORK, parent->pid, child->tgid);
 	return 0;
 }
@@ -36,7 +41,7 @@ int on_exec(__u64 *ctx)
 {
 	const struct task_struct *task = (const struct task_struct *)ctx[0];
 
-	if (active && task->tgid == settings.target)
+	if (task->tgid == settings.target)
 		process_emit(WIRE_EXEC, task->pid, task->tgid);
 	return 0;
 }
@@ -59,7 +64,7 @@ int on_exit(__u64 *ctx)
 	tid = task->pid;
 	bpf_map_delete_elem(&threads, &pointer);
 	bpf_map_delete_elem(&in_call, &tid);
-	if (active && !task->signal->live.counter)
+	if (!task->signal->live.counter)
 		process_emit(WIRE_EXIT, tid, task->tgid);
 	return 0;
 }

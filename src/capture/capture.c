@@ -211,6 +211,9 @@ static int attach_all(struct capture *capture, int memory_fd, struct fault *rete
 {
 	int r;
 
+	r = links_attach_host(capture, reterr_fault);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < capture->n_files; i++) {
 		struct probed_file *file = &capture->files[i];
 
@@ -221,8 +224,7 @@ static int attach_all(struct capture *capture, int memory_fd, struct fault *rete
 		if (r < 0)
 			return r;
 	}
-	/* Last of all: sys_exit and fork of the attach itself are nobody's business. */
-	return links_attach_host(capture, reterr_fault);
+	return 0;
 }
 
 int capture_attach(struct capture *capture, struct fault *reterr_fault)
@@ -269,9 +271,9 @@ void capture_deactivate(struct capture *capture)
 void capture_detach(struct capture *capture)
 {
 	capture_deactivate(capture);
-	links_detach_host(capture);
 	for (size_t i = 0; i < capture->n_files; i++)
 		links_detach_file(&capture->files[i]);
+	links_detach_host(capture); /* last: forks are told of while there are breakpoints */
 	capture->n_attached = 0;
 }
 

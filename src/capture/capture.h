@@ -7,7 +7,7 @@
  *	load      the BPF programs loaded, maps filled
  *	attach    bytes of every site compared in the target before, breakpoints
  *	          read back after; what the kernel refuses is dropped and counted
- *	activate  records flow
+ *	activate  records flow (those of forks, execs and exits do so once attached)
  */
 #ifndef PYLEAKD_CAPTURE_CAPTURE_H
 #define PYLEAKD_CAPTURE_CAPTURE_H

@@ -42,6 +42,13 @@ struct capture_kernel {
 };
 
 /*
+ * Nanoseconds that a hit of an emulated instruction costs, with a program that
+ * does nothing: the trap. Measured once in a process's life, in some 50 ms,
+ * most of which is waiting for the kernel; 0: it can't be.
+ */
+double capture_trap_ns(void);
+
+/*
  * Probes this very process and a child of it, for less than a second.  What
  * can't be found out stays unknown. Leaves an [uprobes] mapping in us.
  */

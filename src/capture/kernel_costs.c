@@ -141,3 +141,22 @@ void capture_probe_kernel(struct capture_kernel *ret)
 	}
 	*ret = kernel;
 }
+
+static double measure_trap_ns(void)
+{
+	CLEANUP(probe_bpf__destroy) struct probe_bpf *skeleton = probe_bpf__open_and_load();
+
+	return skeleton ? hit_ns(skeleton, probed_jump, PROBED_JUMP_AT, false) : 0;
+}
+
+double capture_trap_ns(void)
+{
+	static bool measured;
+	static double trap_ns;
+
+	if (!measured) {
+		trap_ns = measure_trap_ns();
+		measured = true;
+	}
+	return trap_ns;
+}
