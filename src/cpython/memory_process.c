@@ -135,56 +135,76 @@ static int process_read(void *context, uint64_t address, void *buffer, size_t si
 }
 
 /* How many pages behind piece i a look at the pagemap should take in for its successors. */
-static size_t pages_ahead(const struct memory_piece *pieces, size_t i, size_t n)
+static size_t pages_ahead(struct memory_piece *const *pieces, size_t i, size_t n)
 {
-	uint64_t start = (pieces[i].address + pieces[i].size - 1) / PAGE_BYTES, end = start;
+	uint64_t start = (pieces[i]->address + pieces[i]->size - 1) / PAGE_BYTES, end = start;
 
 	for (size_t k = i + 1; k < n; k++) {
-		uint64_t first = pieces[k].address / PAGE_BYTES;
-		uint64_t last = (pieces[k].address + pieces[k].size - 1) / PAGE_BYTES;
+		uint64_t first = pieces[k]->address / PAGE_BYTES;
+		uint64_t last = (pieces[k]->address + pieces[k]->size - 1) / PAGE_BYTES;
 
-		if (first < end || first - end > GAP_PAGES_MAX || last - start >= WINDOW_PAGES)
+		if ((first > end && first - end > GAP_PAGES_MAX) || last - start >= WINDOW_PAGES)
 			break;
-		end = last;
+		end = last > end ? last : end;
 	}
 	return (size_t)(end - start);
 }
 
-/* Pieces that may be read become iovecs; the others get their error. Returns how many. */
-static size_t gather(struct process *process, struct memory_piece *pieces, size_t n,
-		     struct iovec *local, struct iovec *remote, size_t *ret_index)
+static int compare_pieces(const void *left, const void *right)
 {
+	uint64_t one = (*(struct memory_piece *const *)left)->address;
+	uint64_t other = (*(struct memory_piece *const *)right)->address;
+
+	return (one > other) - (one < other);
+}
+
+/*
+ * Pieces that may be read, by address; the others get their error. Objects are
+ * asked for in any order: each would take a look at the pagemap of its own.
+ * Returns how many.
+ */
+static size_t gather(struct process *process, struct memory_piece *pieces, size_t n,
+		     struct memory_piece **ret)
+{
+	struct memory_piece *sorted[IOV_MAX];
 	struct window window = { .n = 0 };
-	size_t n_iovecs = 0;
+	size_t n_sorted = 0, n_readable = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		struct memory_piece *piece = &pieces[i];
-		uint64_t where;
-		size_t ahead;
 
 		piece->error = piece->address + piece->size < piece->address ? -EFAULT : 0;
-		if (!piece->size || piece->error)
-			continue;
-		ahead = window_covers(&window, piece->address) ? 0 : pages_ahead(pieces, i, n);
+		if (piece->size && !piece->error)
+			sorted[n_sorted++] = piece;
+	}
+	qsort(sorted, n_sorted, sizeof(sorted[0]), compare_pieces);
+	for (size_t i = 0; i < n_sorted; i++) {
+		struct memory_piece *piece = sorted[i];
+		size_t ahead = window_covers(&window, piece->address)
+				       ? 0
+				       : pages_ahead(sorted, i, n_sorted);
+		uint64_t where;
+
 		piece->error = range_judge(process, piece->address, piece->size, &window, ahead,
 					   &where);
-		if (piece->error)
-			continue;
-		local[n_iovecs] = (struct iovec){ piece->buffer, piece->size };
-		remote[n_iovecs] = (struct iovec){ (void *)piece->address, piece->size };
-		ret_index[n_iovecs++] = i;
+		if (!piece->error)
+			ret[n_readable++] = piece;
 	}
-	return n_iovecs;
+	return n_readable;
 }
 
 /* At most IOV_MAX pieces; where one fails, a call ends short, and the next begins behind it. */
 static void read_batch(struct process *process, struct memory_piece *pieces, size_t n)
 {
+	struct memory_piece *readable[IOV_MAX];
 	struct iovec local[IOV_MAX], remote[IOV_MAX];
-	size_t index[IOV_MAX];
-	size_t n_iovecs = gather(process, pieces, n, local, remote, index);
+	size_t n_iovecs = gather(process, pieces, n, readable);
 	size_t done = 0;
 
+	for (size_t i = 0; i < n_iovecs; i++) {
+		local[i] = (struct iovec){ readable[i]->buffer, readable[i]->size };
+		remote[i] = (struct iovec){ (void *)readable[i]->address, readable[i]->size };
+	}
 	while (done < n_iovecs) {
 		ssize_t got = process_vm_readv(process->pid, local + done, n_iovecs - done,
 					       remote + done, n_iovecs - done, 0);
@@ -194,7 +214,7 @@ static void read_batch(struct process *process, struct memory_piece *pieces, siz
 		while (done < n_iovecs && left >= local[done].iov_len)
 			left -= local[done++].iov_len;
 		if (done < n_iovecs)
-			pieces[index[done++]].error = error;
+			readable[done++]->error = error;
 	}
 }
 
