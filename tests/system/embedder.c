@@ -81,7 +81,8 @@ static void *interpreter_thread(void *context)
 	for (int i = 3; i < program.n_arguments; i++)
 		used += (size_t)snprintf(text + used, sizeof(text) - used, "r'''%s''', ",
 					 program.arguments[i]);
-	run(strcat(text, "]"));
+	snprintf(text + used, sizeof(text) - used, "]");
+	run(text);
 	run("import json, threading, traceback, linecache, encodings.idna");
 	if (strcmp(program.arguments[1], "-")) {
 		run("import shutil");
@@ -131,7 +132,7 @@ static void *native_thread(void *context)
 
 int main(int argc, char **argv)
 {
-	int n_threads = argc > 4 ? atoi(argv[3]) : THREADS_MAX + 1;
+	int n_threads = argc > 4 ? (int)strtol(argv[3], NULL, 10) : THREADS_MAX + 1;
 	pthread_t thread;
 
 	if (n_threads > THREADS_MAX)

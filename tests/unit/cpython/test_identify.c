@@ -76,11 +76,8 @@ static int find_libraries(glob_t *found)
 	const char *root = getenv("PYENV_ROOT"), *home = getenv("HOME");
 	char pattern[4096];
 
-	if (root)
-		snprintf(pattern, sizeof(pattern), "%s/versions/*/lib/libpython?.*.so.1.0", root);
-	else
-		snprintf(pattern, sizeof(pattern), "%s/.pyenv/versions/*/lib/libpython?.*.so.1.0",
-			 home ? home : "");
+	snprintf(pattern, sizeof(pattern), "%s%s/versions/*/lib/libpython?.*.so.1.0",
+		 root ? root : home ? home : "", root ? "" : "/.pyenv");
 	return glob(pattern, 0, NULL, found);
 }
 

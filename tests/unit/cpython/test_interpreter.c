@@ -390,7 +390,7 @@ static int new_through(struct subject *subject, struct failing_memory *failing)
 	return error;
 }
 
-/* The N-th read fails, for every N: alone (another attempt may succeed), and with all later ones. */
+/* The N-th read fails, for every N: alone (another attempt may succeed), and with all later. */
 static void check_torture(struct subject *subject)
 {
 	struct failing_memory failing = { .inner = subject->live.memory };
