@@ -126,6 +126,7 @@ list() {
 
 case ${1-} in
 fetch) fetch ;;
-list) list ;;
+# INTERPRETERS='stock-3.11|debian-3.14' narrows the list.
+list) list | grep -E "^(${INTERPRETERS:-.*})	" ;;
 *) echo "usage: $0 fetch|list" >&2; exit 2 ;;
 esac
