@@ -341,8 +341,9 @@ bool interpreter_is_starting(const struct interpreter *interpreter)
 	_cleanup_free_ struct interpreter_thread *threads = NULL;
 	uint64_t frame;
 	size_t n;
+	int error = interpreter_threads(interpreter, &threads, &n, NULL);
 
-	if (interpreter_threads(interpreter, &threads, &n, NULL))
-		return false;
+	if (error)
+		return error == -EAGAIN;
 	return n == 1 && first_frame(interpreter, threads[0].tstate, &frame) == 0 && !frame;
 }

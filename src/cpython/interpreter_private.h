@@ -61,7 +61,10 @@ int confirm_code(const struct interpreter *interpreter, struct fault *reterr_fau
 int confirm_threads(const struct interpreter *interpreter, const pid_t *native_ids,
 		    size_t n_native_ids, struct fault *reterr_fault);
 int confirm_frames(const struct interpreter *interpreter, struct fault *reterr_fault);
-/* Has its only thread run nothing so far? Then pymalloc may not have made an arena either. */
+/*
+ * Is there no thread yet, or has the only one run nothing so far?  Then the
+ * loader may still be at work, and pymalloc may not have made an arena.
+ */
 bool interpreter_is_starting(const struct interpreter *interpreter);
 
 /*
