@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "service/adhoc_private.h"
 #include "service/live_view.h"
+#include "target/process.h"
 
 /*
  * How long records may lie in the ring: at 1,000,000 of 40 bytes a second, 20 ms
@@ -28,7 +29,7 @@ double adhoc_now(const struct adhoc *adhoc)
 	return (double)(clock_monotonic_ns() - adhoc->started_ns) / NS_PER_SECOND_D;
 }
 
-static bool has_target(const struct adhoc *adhoc, pid_t pid)
+bool adhoc_has_target(const struct adhoc *adhoc, pid_t pid)
 {
 	for (size_t i = 0; i < adhoc->n_targets; i++)
 		if (session_pid(adhoc->sessions[i]) == pid)
@@ -85,43 +86,66 @@ int adhoc_add(struct adhoc *adhoc, struct session *session)
 	return 0;
 }
 
-/* A child that is no Python, or of which it can't be told, is passed over. */
-static void follow_child(struct adhoc *adhoc, pid_t pid)
+/* Whether it has a session now; a child that is no Python, or can't be read, has none. */
+static bool follow_child(struct adhoc *adhoc, pid_t pid)
 {
 	char message[SESSION_MESSAGE_BYTES];
 	struct session *session;
 	int r;
 
-	if (has_target(adhoc, pid) || adhoc->n_targets == ADHOC_TARGETS_MAX)
-		return;
+	if (adhoc_has_target(adhoc, pid))
+		return true;
+	if (adhoc->n_targets == ADHOC_TARGETS_MAX)
+		return false;
 	if (session_open(pid, &adhoc->session_options, &session, message) < 0)
-		return;
+		return false;
 	r = session_start(session, message);
 	if (r == 0)
 		r = adhoc_add(adhoc, session);
 	if (r < 0) {
 		session_free(session);
-		return;
+		return false;
 	}
 	log_info("following process %d, a child", pid);
+	return true;
+}
+
+void adhoc_follow_descendants(struct adhoc *adhoc, pid_t pid)
+{
+	_cleanup_free_ pid_t *queue = malloc(ADHOC_TARGETS_MAX * sizeof(*queue));
+	size_t n = 1;
+
+	if (!queue)
+		return;
+	queue[0] = pid;
+	for (size_t at = 0; at < n; at++) {
+		_cleanup_free_ pid_t *children = NULL;
+		size_t n_children;
+
+		if (process_children(queue[at], &children, &n_children) < 0)
+			continue;
+		for (size_t i = 0; i < n_children && n < ADHOC_TARGETS_MAX; i++) {
+			follow_child(adhoc, children[i]);
+			adhoc_consume(adhoc);
+			queue[n++] = children[i];
+		}
+	}
 }
 
 static void look_after_children(struct adhoc *adhoc, struct session *session)
 {
 	pid_t children[64];
 	size_t n = session_children(session, children, ARRAY_SIZE(children));
+	size_t n_followed = 0;
 
-	if (n == 0)
-		return;
-	if (!adhoc->options->subprocesses) {
+	if (adhoc->options->subprocesses)
+		for (size_t i = 0; i < n; i++)
+			n_followed += follow_child(adhoc, children[i]);
+	if (n_followed < n)
 		session_release_children(session);
-		return;
-	}
-	for (size_t i = 0; i < n; i++)
-		follow_child(adhoc, children[i]);
 }
 
-static int consume_all(struct adhoc *adhoc)
+int adhoc_consume(struct adhoc *adhoc)
 {
 	int r;
 
@@ -143,11 +167,20 @@ static int on_consume(sd_event_source *source, uint64_t usec, void *userdata)
 	int r;
 
 	(void)usec;
-	r = consume_all(adhoc);
+	r = adhoc_consume(adhoc);
 	if (r < 0)
 		return sd_event_exit(adhoc->event, r);
 	sd_event_now(adhoc->event, CLOCK_MONOTONIC, &now);
 	return sd_event_source_set_time(source, now + CONSUME_US);
+}
+
+/* Intervals that looking at the heaps took longer than are passed over, not made up for. */
+static uint64_t next_interval(const struct adhoc *adhoc, uint64_t usec)
+{
+	uint64_t interval_us = adhoc->options->interval_ns / NS_PER_US;
+	uint64_t now = clock_monotonic_ns() / NS_PER_US;
+
+	return usec + interval_us > now ? usec + interval_us : now + interval_us;
 }
 
 static int on_interval(sd_event_source *source, uint64_t usec, void *userdata)
@@ -164,7 +197,7 @@ static int on_interval(sd_event_source *source, uint64_t usec, void *userdata)
 			return sd_event_exit(adhoc->event, r);
 	}
 	live_view_show(adhoc->sessions, adhoc->n_targets, now, adhoc->options);
-	return sd_event_source_set_time(source, usec + adhoc->options->interval_ns / NS_PER_US);
+	return sd_event_source_set_time(source, next_interval(adhoc, usec));
 }
 
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
@@ -172,7 +205,9 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *inf
 	struct adhoc *adhoc = userdata;
 
 	(void)source;
-	(void)info;
+	/* A terminal's Ctrl-C reaches a command that we run by itself. */
+	if (info->ssi_code != SI_KERNEL)
+		adhoc->signal = (int)info->ssi_signo;
 	return sd_event_exit(adhoc->event, 0);
 }
 
@@ -203,11 +238,17 @@ static int add_timer(struct adhoc *adhoc, uint64_t in_us, sd_event_time_handler_
 
 static int add_signal(struct adhoc *adhoc, int number)
 {
+	sd_event_source *source;
 	int r;
 
-	r = sd_event_add_signal(adhoc->event, NULL, number | SD_EVENT_SIGNAL_PROCMASK, on_signal,
+	r = sd_event_add_signal(adhoc->event, &source, number | SD_EVENT_SIGNAL_PROCMASK, on_signal,
 				adhoc);
-	return r < 0 ? r : 0;
+	if (r < 0)
+		return r;
+	r = sd_event_source_set_priority(source, SD_EVENT_PRIORITY_IMPORTANT);
+	if (r < 0)
+		return r;
+	return sd_event_source_set_floating(source, true);
 }
 
 int adhoc_init(struct adhoc *adhoc, const struct options *options)
@@ -250,6 +291,7 @@ int adhoc_loop(struct adhoc *adhoc)
 
 	if (adhoc->n_running == 0)
 		return 0;
+	adhoc->started_ns = clock_monotonic_ns(); /* attaching is not of the report's time */
 	r = add_timer(adhoc, CONSUME_US, on_consume, SD_EVENT_PRIORITY_NORMAL);
 	if (r < 0)
 		return r;

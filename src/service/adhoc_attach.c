@@ -118,11 +118,19 @@ static int attach_all(struct adhoc *adhoc)
 	int r;
 
 	for (size_t i = 0; i < adhoc->options->n_pids; i++) {
+		if (adhoc_has_target(adhoc, adhoc->options->pids[i])) /* an earlier one's child */
+			continue;
 		r = open_and_start(adhoc, adhoc->options->pids[i], message);
 		if (r < 0) {
 			log_error("%s", message);
 			return r;
 		}
+		/* Attaching takes its time, and the rings of those before fill meanwhile. */
+		r = adhoc_consume(adhoc);
+		if (r < 0)
+			return r;
+		if (adhoc->options->subprocesses)
+			adhoc_follow_descendants(adhoc, adhoc->options->pids[i]);
 	}
 	return 0;
 }
@@ -147,9 +155,13 @@ int adhoc_attach(const struct options *options)
 	return status;
 }
 
+/* Looks at a Python of which the loader has mapped or relocated only a part. */
+#define HALF_LOADED_MAX 500
+
 struct waiting {
 	struct adhoc *adhoc;
 	char *message;
+	unsigned half_loaded;
 };
 
 /* Has the child's interpreter come far enough to be read? Then the session starts here. */
@@ -159,13 +171,16 @@ static int try_to_attach(pid_t pid, void *context)
 	int r;
 
 	r = open_and_start(waiting->adhoc, pid, waiting->message);
-	/* Not yet a Python: the loader is at work, or a shell that will become one. */
-	if (r == -EAGAIN || r == -ENOENT)
-		return 0;
-	return r < 0 ? r : 1;
+	if (r == -EAGAIN)
+		return LAUNCH_SOON;
+	/* The loader is at work, or a shell that will become one. */
+	if (r == -ENOENT)
+		return LAUNCH_OTHER_PROGRAM;
+	if ((r == -EPROTO || r == -EFAULT) && waiting->half_loaded++ < HALF_LOADED_MAX)
+		return LAUNCH_SOON;
+	return r < 0 ? r : LAUNCH_READY;
 }
 
-/* The terminal's Ctrl-C is for the command; its end ends the session. */
 static int run_command(struct adhoc *adhoc, struct launch *launch)
 {
 	char message[SESSION_MESSAGE_BYTES] = "";
@@ -181,6 +196,9 @@ static int run_command(struct adhoc *adhoc, struct launch *launch)
 			  adhoc->options->arguments[0]);
 	else if (r == -ETIME)
 		log_error("%s is no Python so far: attach to its Python with --pid",
+			  adhoc->options->arguments[0]);
+	else if (r == -EINTR)
+		log_error("%s was ended before a Python started in it: give it more time",
 			  adhoc->options->arguments[0]);
 	else
 		log_error("%s", message);
@@ -200,13 +218,18 @@ int adhoc_run(const struct options *options)
 	if (r == 0) {
 		r = launch_start(options->arguments, &launch);
 		if (r < 0)
-			log_error("%s can't be run: %s", options->arguments[0], strerror(-r));
+			log_error("%s can't be run (%s): give a program that is there and may be "
+				  "executed",
+				  options->arguments[0], strerror(-r));
 	}
 	if (r == 0) {
 		r = run_command(&adhoc, &launch);
 		if (r >= 0 && adhoc.n_targets)
 			status = finish(&adhoc);
-		launch_reap(&launch, true);
+		/* The report comes first: what a command that ends gives back is not in it. */
+		if (adhoc.signal)
+			kill(launch.pid, adhoc.signal);
+		launch_wait(&launch);
 		if (status == STATUS_OK)
 			status = launch_exit_status(&launch);
 	}

@@ -30,12 +30,18 @@ struct adhoc {
 	struct session **sessions;
 	struct adhoc_exit *exits;
 	size_t n_targets, n_running;
+	int signal; /* that was sent to us alone and ended the sessions; 0: none */
 };
 
 int adhoc_init(struct adhoc *adhoc, const struct options *options);
 void adhoc_done(struct adhoc *adhoc);
 /* Takes the session over on success. */
 int adhoc_add(struct adhoc *adhoc, struct session *session);
+bool adhoc_has_target(const struct adhoc *adhoc, pid_t pid);
+/* Sessions for the processes that a target has forked already, and for theirs. */
+void adhoc_follow_descendants(struct adhoc *adhoc, pid_t pid);
+/* Takes what all rings have. */
+int adhoc_consume(struct adhoc *adhoc);
 /* Until the duration is over, a signal comes or no target runs any more. */
 int adhoc_loop(struct adhoc *adhoc);
 /* Seconds since the sessions' start. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 #include "service/final_report.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,10 +50,9 @@ static int write_one(const struct snapshot *snapshot, const struct options *opti
 }
 
 /* The last look takes its time, and the target goes on meanwhile: what is told is of its end. */
-static int report_session(struct session *session, const struct session_clock *clock,
-			  const struct options *options, struct output *output, bool *leak)
+static int end_session(struct session *session, const struct session_clock *clock,
+		       double *ret_end_seconds)
 {
-	CLEANUP(snapshot_free) struct snapshot *snapshot = NULL;
 	double end_seconds;
 	int r;
 
@@ -62,6 +62,16 @@ static int report_session(struct session *session, const struct session_clock *c
 	session_quiesce(session);
 	end_seconds = clock->now(clock->context);
 	session_stop(session);
+	*ret_end_seconds = end_seconds;
+	return 0;
+}
+
+static int report_session(struct session *session, double end_seconds,
+			  const struct options *options, struct output *output, bool *leak)
+{
+	CLEANUP(snapshot_free) struct snapshot *snapshot = NULL;
+	int r;
+
 	r = session_snapshot(session, end_seconds, &snapshot);
 	return r < 0 ? r : write_one(snapshot, options, output, leak);
 }
@@ -77,14 +87,18 @@ static int finish(int error, struct output *output)
 	return error;
 }
 
+/* All have ended before the first word is written: whoever reads it may take its time. */
 int final_report(struct session **sessions, size_t n, const struct session_clock *clock,
 		 const struct options *options, struct output *output, bool *ret_leak)
 {
+	_cleanup_free_ double *end_seconds = calloc(n + 1, sizeof(*end_seconds));
 	bool leak = false;
-	int r = 0;
+	int r = end_seconds ? 0 : -ENOMEM;
 
 	for (size_t i = 0; i < n && r >= 0; i++)
-		r = report_session(sessions[i], clock, options, output, &leak);
+		r = end_session(sessions[i], clock, &end_seconds[i]);
+	for (size_t i = 0; i < n && r >= 0; i++)
+		r = report_session(sessions[i], end_seconds[i], options, output, &leak);
 	r = finish(r, output);
 	if (r >= 0)
 		*ret_leak = leak;

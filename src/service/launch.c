@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,25 +37,85 @@ static int read_exec_error(int fd)
 	return read(fd, &error, sizeof(error)) == sizeof(error) ? -error : 0;
 }
 
+static void add_signals(sigset_t *ret)
+{
+	sigemptyset(ret);
+	sigaddset(ret, SIGCHLD);
+	sigaddset(ret, SIGINT);
+	sigaddset(ret, SIGTERM);
+}
+
+/*
+ * Until there is a signal: 0 the child has changed its state, -EINTR we are to
+ * end.  A terminal's Ctrl-C goes to the command by itself, all else by us.
+ */
+static int wait_for_signal(const struct launch *launch)
+{
+	siginfo_t info;
+	sigset_t set;
+
+	add_signals(&set);
+	while (sigwaitinfo(&set, &info) < 0)
+		if (errno != EINTR)
+			return -errno;
+	if (info.si_signo == SIGCHLD)
+		return 0;
+	if (info.si_code != SI_KERNEL)
+		kill(launch->pid, info.si_signo);
+	return -EINTR;
+}
+
+/* The child's next change of state, a stop of the tracer's among them. */
 static int wait_for(struct launch *launch)
 {
 	int status;
+	pid_t pid;
+	int r;
 
-	while (waitpid(launch->pid, &status, __WALL) < 0)
-		if (errno != EINTR)
+	for (;;) {
+		pid = waitpid(launch->pid, &status, __WALL | WNOHANG);
+		if (pid < 0 && errno != EINTR)
 			return -errno;
+		if (pid == launch->pid)
+			break;
+		r = wait_for_signal(launch);
+		if (r < 0)
+			return r;
+	}
 	if (WIFEXITED(status) || WIFSIGNALED(status)) {
 		launch->exited = true;
 		launch->traced = false;
 	}
 	launch->wait_status = status;
-	return status;
+	return 0;
+}
+
+/* From the fork to the trap of the exec; -errno: it could not be executed, or we were to end. */
+static int wait_for_exec(struct launch *launch, int error_fd)
+{
+	int r;
+
+	r = wait_for(launch);
+	if (r == 0 && launch->exited) {
+		r = read_exec_error(error_fd);
+		return r < 0 ? r : -ECHILD;
+	}
+	if (r == 0 && ptrace(PTRACE_SETOPTIONS, launch->pid, NULL,
+			     (void *)(PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC)) < 0)
+		r = -errno;
+	if (r < 0) {
+		kill(launch->pid, SIGKILL);
+		while (waitpid(launch->pid, NULL, __WALL) < 0 && errno == EINTR)
+			;
+	}
+	return r;
 }
 
 int launch_start(char *const argv[], struct launch *ret)
 {
 	_cleanup_close_ int read_fd = -1, write_fd = -1;
 	struct launch launch = { .traced = true };
+	sigset_t signals;
 	int fds[2];
 	int r;
 
@@ -61,22 +123,17 @@ int launch_start(char *const argv[], struct launch *ret)
 		return -errno;
 	read_fd = fds[0];
 	write_fd = fds[1];
+	add_signals(&signals);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
 	launch.pid = fork();
 	if (launch.pid < 0)
 		return -errno;
 	if (launch.pid == 0)
 		child_execute(argv, write_fd);
 	close(TAKE_FD(write_fd));
-	r = wait_for(&launch); /* the trap of the exec, or the exit after its failure */
+	r = wait_for_exec(&launch, read_fd);
 	if (r < 0)
 		return r;
-	if (launch.exited) {
-		r = read_exec_error(read_fd);
-		return r < 0 ? r : -ECHILD;
-	}
-	if (ptrace(PTRACE_SETOPTIONS, launch.pid, NULL,
-		   (void *)(PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC)) < 0)
-		return -errno;
 	*ret = launch;
 	return 0;
 }
@@ -101,8 +158,37 @@ static int run_to_next_stop(struct launch *launch)
 	return wait_for(launch);
 }
 
+static bool maps_program(const struct __ptrace_syscall_info *info)
+{
+	switch (info->entry.nr) {
+	case SYS_execve:
+	case SYS_execveat:
+		return true;
+	case SYS_mmap:
+		return info->entry.args[2] & PROT_EXEC;
+	case SYS_mprotect:
+		return info->entry.args[2] & PROT_EXEC;
+	}
+	return false;
+}
+
+/* Has it just come out of a system call that brought code into it? Unknown is yes. */
+static bool has_mapped(struct launch *launch)
+{
+	struct __ptrace_syscall_info info = { 0 };
+	bool mapped;
+
+	if (ptrace(PTRACE_GET_SYSCALL_INFO, launch->pid, (void *)sizeof(info), &info) < 0)
+		return true; /* before Linux 5.3 */
+	mapped = launch->mapping && info.op != PTRACE_SYSCALL_INFO_ENTRY;
+	launch->mapping = info.op == PTRACE_SYSCALL_INFO_ENTRY && maps_program(&info);
+	return mapped;
+}
+
 int launch_until(struct launch *launch, int (*ready)(pid_t pid, void *context), void *context)
 {
+	int answer = LAUNCH_SOON;
+	bool mapped;
 	int r;
 
 	for (unsigned stops = 0; stops < LAUNCH_STOPS_MAX; stops++) {
@@ -113,9 +199,12 @@ int launch_until(struct launch *launch, int (*ready)(pid_t pid, void *context), 
 			return 0;
 		if (!is_system_call_stop(launch->wait_status))
 			continue;
-		r = ready(launch->pid, context);
-		if (r != 0)
-			return r;
+		mapped = has_mapped(launch);
+		if (answer == LAUNCH_OTHER_PROGRAM && !mapped)
+			continue;
+		answer = ready(launch->pid, context);
+		if (answer < 0 || answer == LAUNCH_READY)
+			return answer;
 	}
 	return -ETIME;
 }
@@ -127,25 +216,20 @@ void launch_release(struct launch *launch)
 	if (!launch->traced || launch->exited)
 		return;
 	signal = is_tracing_stop(launch->wait_status) ? 0 : WSTOPSIG(launch->wait_status);
-	ptrace(PTRACE_DETACH, launch->pid, NULL, (void *)signal);
-	launch->traced = false;
+	/* Not stopped, because we were told to end: launch_wait() does it at the next stop. */
+	if (ptrace(PTRACE_DETACH, launch->pid, NULL, (void *)signal) == 0)
+		launch->traced = false;
 }
 
-bool launch_reap(struct launch *launch, bool wait)
+void launch_wait(struct launch *launch)
 {
-	int status;
-	pid_t pid;
+	int r = 0;
 
-	if (launch->exited)
-		return true;
-	do
-		pid = waitpid(launch->pid, &status, wait ? 0 : WNOHANG);
-	while (pid < 0 && errno == EINTR);
-	if (pid != launch->pid || !(WIFEXITED(status) || WIFSIGNALED(status)))
-		return false;
-	launch->exited = true;
-	launch->wait_status = status;
-	return true;
+	while (!launch->exited && (r == 0 || r == -EINTR)) {
+		r = wait_for(launch);
+		if (r == 0)
+			launch_release(launch);
+	}
 }
 
 int launch_exit_status(const struct launch *launch)

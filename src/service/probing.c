@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/text.h"
+#include "capture/kernel.h"
 #include "service/session_private.h"
 #include "target/cgroup.h"
 
@@ -156,5 +158,6 @@ int probing_start(struct session *session)
 		return r;
 	}
 	tell_refused_sites(session);
+	session->hit_seconds = capture_trap_ns() / NS_PER_SECOND;
 	return 0;
 }

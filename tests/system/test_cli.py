@@ -423,6 +423,31 @@ def test_fail_on_leak_is_exit_3_for_a_leak_and_0_without(stock):
 
 
 @live
+def test_with_subprocesses_children_of_before_are_followed_too(tmp_path):
+    script = tmp_path / "workers.py"
+    script.write_text("import os, time\n"
+                      "parent = os.getpid()\n"
+                      "for _ in range(2):\n"
+                      "    if not os.fork():\n"
+                      "        break\n"
+                      "print('ready', flush=True)\n"
+                      "while os.getppid() == parent or os.getpid() == parent:\n"
+                      "    time.sleep(0.1)\n")
+    target = support.start(["/usr/bin/python3.11", script], stdout=subprocess.PIPE, text=True)
+    try:
+        for _ in range(3):
+            assert target.stdout.readline() == "ready\n"
+        result = pyleakd("--pid", str(target.pid), "--subprocesses", "--duration", "1s",
+                         "--format", "json")
+        assert result.returncode == 0, result.stderr
+        found = {json.loads(line)["target"]["pid"] for line in result.stdout.splitlines()}
+        assert target.pid in found
+        assert len(found) == 3
+    finally:
+        support.stop(target)
+
+
+@live
 def test_two_targets_make_two_objects_a_line_each(stock):
     with Program(stock, TARGETS, "busy.py", "--sleep") as one, \
             Program(stock, TARGETS, "busy.py", "--sleep") as two:
@@ -462,6 +487,43 @@ def test_run_sees_the_command_from_its_first_instructions(stock, tmp_path):
     early = [site for site in sites if any(frame["file"].endswith("early.py") and frame["line"] == 2
                                            for frame in site["stack"])]
     assert sum(site["outstanding_bytes"] for site in early) > 3000 * 200
+
+
+@live
+def test_run_follows_a_script_through_its_first_line_into_a_shared_library(tmp_path):
+    """A shell first; then an interpreter whose library the loader maps and relocates under us."""
+    shared = [python for python in support.interpreters() if "pyenv" in python.name]
+    if not shared:
+        pytest.skip("no interpreter with a shared library (pyenv)")
+    output = tmp_path / "report.json"
+    wrapper = tmp_path / "shim"
+    wrapper.write_text(f"#!/bin/sh\nexec {' '.join(map(str, shared[-1].command))} \"$@\"\n")
+    wrapper.chmod(0o755)
+    result = pyleakd("run", "--format", "json", "--output", output, "--", wrapper, "-c",
+                     "import time; time.sleep(1); raise SystemExit(5)")
+    assert result.returncode == 5, result.stderr
+    report = json.loads(output.read_text())
+    check_report(report)
+    assert report["session"]["events"] > 1000
+    assert report["session"]["overhead_ratio"] > 0
+
+
+@pytest.mark.parametrize("command,during", [
+    (["sleep", "60"], "before a Python"),
+    (["/usr/bin/python3.11", "-c", "import time; print('up', flush=True); time.sleep(60)"], ""),
+], ids=["no Python", "Python"])
+@live
+def test_a_signal_for_run_alone_ends_the_command_too(command, during, tmp_path):
+    with session("run", "--output", tmp_path / "report", "--", *command) as process:
+        if during:
+            time.sleep(1)
+        else:
+            assert process.stdout.readline() == "up\n"
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == (1 if during else 128 + signal.SIGTERM), stderr
+    assert during in stderr
+    assert (tmp_path / "report").exists() == (not during)
 
 
 @live
