@@ -3,9 +3,10 @@
 stack there.
 
 After a line "go" each scenario calls mark(NAME, stack(NAME), bytes(SIZE)) COUNT times at one line,
-where stack() is traceback.extract_stack(), and prints {"stack": NAME, "frames": [[function, qualified name, file, line], ...]},
-leaf first. The qualified name is null where code objects have none (before 3.11). At the end
-{"done": NAMES}; then it waits for the end of its input. With --gevent the greenlets' scenarios only.
+where stack() is traceback.extract_stack(), and prints
+{"stack": NAME, "frames": [[function, qualified name, file, line], ...]}, leaf first. The qualified
+name is null where code objects have none (before 3.11). At the end {"done": NAMES}; then it waits
+for the end of its input. With --gevent the greenlets' scenario only.
 """
 
 import functools
@@ -199,9 +200,9 @@ def a_finalizer():
 
 
 @scenario
-def a_comprehension_in_a_class_body():
+def a_class_body():
     class Body:
-        values = [mark("a_comprehension_in_a_class_body", stack("a_comprehension_in_a_class_body"), bytes(SIZE))
+        values = [mark("a_class_body", stack("a_class_body"), bytes(SIZE))
                   for _ in range(COUNT)]
 
 
