@@ -68,7 +68,7 @@ $(BUILD)/gen/%.skel.h: $(BUILD)/bpf/%.bpf.o
 	@mkdir -p $(@D)
 	$(call say,SKEL)$(BPFTOOL) gen skeleton $< name $(subst -,_,$*)_bpf > $@.tmp && mv $@.tmp $@
 
-$(BUILD)/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h vmlinux/*.h) include/pyleakd/wire.h
+$(BUILD)/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h vmlinux/*.h) $(wildcard include/pyleakd/*.h)
 	@mkdir -p $(@D)
 	$(call say,BPF)$(CLANG) -target bpf -D__TARGET_ARCH_x86 -mcpu=v3 -O2 -g -Wall -Werror -Iinclude -Ivmlinux -Ibpf -c -o $@ $<
 
@@ -166,7 +166,7 @@ ASAN_INTERPRETERS ?= stock-3.11|debian-3.9|debian-3.14
 .PHONY: asan
 asan:
 	+$(MAKE) --no-print-directory -j$(JOBS) $(ASAN) all unit-programs
-	+INTERPRETERS='$(ASAN_INTERPRETERS)' $(MAKE) --no-print-directory -j1 $(ASAN) check-unit
+	+ONLY='$(ASAN_INTERPRETERS)' $(MAKE) --no-print-directory -j1 $(ASAN) check-unit
 
 # --- tests on real processes, and on the tree -------------------------------------------------
 pytest_in = PYLEAKD=$(abspath $(BUILD)/pyleakd) BUILD=$(BUILD) $(PYTEST) $(1)

@@ -126,7 +126,7 @@ list() {
 
 case ${1-} in
 fetch) fetch ;;
-# INTERPRETERS='stock-3.11|debian-3.14' narrows the list.
-list) list | grep -E "^(${INTERPRETERS:-.*})	" ;;
+# ONLY='stock-3.11|debian-3.14' narrows the list.
+list) list | grep -E "^(${ONLY:-.*})	" ;;
 *) echo "usage: $0 fetch|list" >&2; exit 2 ;;
 esac

@@ -112,10 +112,10 @@ static int try_python(struct search *search, const struct maps_file *mapped,
 	if (r == -EOPNOTSUPP && !search->saw_unsupported) {
 		search->saw_unsupported = true;
 		say(search->message,
-		    "process %d runs %s%s%s, which is not supported: only CPython 3.8 to 3.15 in "
-		    "its default build is",
+		    "process %d runs %s%s%s%s, which is not supported: only CPython 3.8 to 3.15 "
+		    "in its default build is",
 		    search->pid, version.text[0] ? "Python " : "", version.text,
-		    why ? why : "an unknown Python");
+		    version.text[0] ? ", " : "", why ? why : "an unknown Python");
 	}
 	return r == -ENOMEM ? r : 0;
 }
