@@ -79,14 +79,6 @@ UNIT_SOURCES := $(sort $(wildcard tests/unit/*/test_*.c))
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT_SOURCES))
 unit_of = $(filter $(BUILD)/unit/$(1)/%,$(UNIT_TESTS))
 
-# All of them run, then it is said which failed; none at all is a failure too.
-define run_each
-	@failed=; \
-	for test in $(1); do $$test || failed="$$failed $$test"; done; \
-	test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }; \
-	test -n "$(strip $(1))" || { echo "no test to run" >&2; exit 1; }
-endef
-
 # A room's tests link that room and those below it.
 below = $(shell echo "$(ROOMS)" | tr ' ' '\n' | sed -n '/^$(1)$$/,$$p')
 define unit_rule
@@ -95,7 +87,7 @@ $(call unit_of,$(1)): $(BUILD)/unit/$(1)/%: tests/unit/$(1)/%.c $(wildcard tests
 	$$(call say,UNIT)$$(CC) $$(ALL_CFLAGS) -Wno-missing-prototypes -Itests -MMD -MP -o $$@ $$< $(foreach room,$(call below,$(1)),$(BUILD)/lib/$(room).a) -lcmocka $$(LIBS)
 .PHONY: check-unit-$(1)
 check-unit-$(1): $(call unit_of,$(1))
-	$$(call run_each,$$^)
+	@tools/run-tests.sh $$^
 endef
 $(foreach room,$(ROOMS),$(eval $(call unit_rule,$(room))))
 
@@ -105,7 +97,7 @@ unit-programs: $(UNIT_TESTS)
 ## check-unit: the units, without root and kernel
 .PHONY: check-unit
 check-unit: $(UNIT_TESTS)
-	$(call run_each,$^)
+	@tools/run-tests.sh $^
 
 -include $(shell find $(BUILD)/obj $(BUILD)/unit $(BUILD)/fuzzer -name '*.d' 2>/dev/null)
 
