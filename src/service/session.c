@@ -135,6 +135,24 @@ int session_begin_reconciling(struct session *session, int (*drain)(void *contex
 	return reconcile_new(&source, &session->reconcile, reterr_fault);
 }
 
+/* Threads that may allocate without ever having held the GIL under our eyes. */
+static void tell_threads(struct session *session)
+{
+	_cleanup_free_ struct interpreter_thread *threads = NULL;
+	size_t n;
+	int r;
+
+	/* Told to the probes only: a replay has none. */
+	recorded_observe(session, false);
+	r = interpreter_threads(session->interpreter, &threads, &n, NULL);
+	recorded_observe(session, true);
+	if (r < 0)
+		return;
+	for (size_t i = 0; i < n; i++)
+		capture_add_thread(session->capture, threads[i].pthread_address,
+				   threads[i].tstate);
+}
+
 int session_start(struct session *session, char *ret_message)
 {
 	struct fault fault = { 0 };
@@ -146,6 +164,8 @@ int session_start(struct session *session, char *ret_message)
 		session->state = probing_start(session) == 0 ? SESSION_PROBED : SESSION_WATCHED;
 	session->facts.probed = session->state == SESSION_PROBED;
 	recorded_start(session);
+	if (session->state == SESSION_PROBED)
+		tell_threads(session);
 	r = session_begin_reconciling(session, drain_for_reconcile, session, &fault);
 	if (r == 0)
 		return 0;
@@ -236,24 +256,6 @@ static void ask_for_stacks(struct session *session, double time_seconds)
 	capture_forget_stacks(session->capture);
 }
 
-/* Threads that may allocate without ever having held the GIL under our eyes. */
-static void tell_threads(struct session *session)
-{
-	_cleanup_free_ struct interpreter_thread *threads = NULL;
-	size_t n;
-	int r;
-
-	/* Told to the probes only: a replay has none. */
-	recorded_observe(session, false);
-	r = interpreter_threads(session->interpreter, &threads, &n, NULL);
-	recorded_observe(session, true);
-	if (r < 0)
-		return;
-	for (size_t i = 0; i < n; i++)
-		capture_add_thread(session->capture, threads[i].pthread_address,
-				   threads[i].tstate);
-}
-
 uint64_t session_hits(const struct session *session)
 {
 	uint64_t hits = session->counters.mappings;
@@ -269,7 +271,8 @@ double session_overhead(const struct session *session, double time_seconds)
 		return 0;
 	if (session->hit_seconds == 0 || time_seconds <= 0)
 		return NAN;
-	return (double)session_hits(session) * session->hit_seconds / time_seconds;
+	/* Threads that run at once may spend more than all of one's time there. */
+	return fmin((double)session_hits(session) * session->hit_seconds / time_seconds, 1);
 }
 
 static void look_at_resident(struct session *session)
