@@ -31,6 +31,8 @@ static const char unread_name[] = "(unread)";
 struct type_tally {
 	struct type_cache *cache;
 	const struct census *census;
+	heap_owner_visitor *visit; /* instead of the sums; NULL: they are made */
+	void *context;
 	struct table rows; /* type → index into counts; of the three kinds without one: 0, 1, 2 */
 	struct type_count *counts;
 	size_t n, max;
@@ -196,14 +198,31 @@ static enum block_holds block_try(struct type_tally *tally, struct bytes block, 
 	return word_is_parked(tally, refcount) ? BLOCK_PARKED : BLOCK_OBJECT;
 }
 
-static int tally_block(struct type_tally *tally, struct bytes head, uint64_t block_size)
+/*
+ * Instances that have raw buffers.  A str's own buffer is of the rare str that is
+ * no compact one; most objects of a heap are of the other kind.
+ */
+static bool may_own(const struct type_info *type)
+{
+	return (type->kind != OBJECT_PLAIN && type->kind != OBJECT_STR) ||
+	       type->flags & TYPE_MANAGED_DICT;
+}
+
+static int tally_block(struct type_tally *tally, struct bytes head, uint64_t address,
+		       uint64_t block_size)
 {
 	const struct type_info *type = NULL;
 	enum block_holds holds = BLOCK_RAW;
+	uint32_t offset = 0;
 
-	for (uint32_t i = 0; i < OFFSETS_MAX && holds == BLOCK_RAW; i++)
-		holds = block_try(tally, head, tally->cache->debug_bytes + 16 * i, block_size,
-				  &type);
+	for (uint32_t i = 0; i < OFFSETS_MAX && holds == BLOCK_RAW; i++) {
+		offset = tally->cache->debug_bytes + 16 * i;
+		holds = block_try(tally, head, offset, block_size, &type);
+	}
+	if (tally->visit)
+		return holds == BLOCK_OBJECT && may_own(type) ?
+			       tally->visit(tally->context, address + offset, type->address) :
+			       0;
 	if (holds == BLOCK_OBJECT)
 		return tally_add(tally, type->address, type->name, 1, block_size);
 	return tally_add_untyped(tally, holds == BLOCK_PARKED ? parked_name : raw_name, 1,
@@ -224,7 +243,9 @@ static uint64_t block_head_bytes(const struct census_pool *pool)
 
 static int tally_unread(struct type_tally *tally, const struct census_pool *pool, uint64_t n)
 {
-	return n ? tally_add_untyped(tally, unread_name, n, n * class_bytes(pool->size_class)) : 0;
+	if (!n || tally->visit)
+		return 0;
+	return tally_add_untyped(tally, unread_name, n, n * class_bytes(pool->size_class));
 }
 
 static int tally_pool(struct type_tally *tally, const struct census_pool *pool, struct bytes copy)
@@ -240,7 +261,7 @@ static int tally_pool(struct type_tally *tally, const struct census_pool *pool, 
 		if (bytes_slice(copy, offset, block_head_bytes(pool), &head) ||
 		    (copy.size >= offset + POOL_ALIGNMENT &&
 		     bytes_slice(copy, offset, copy.size - offset, &head)))
-			error = tally_block(tally, head, size);
+			error = tally_block(tally, head, pool->address + offset, size);
 		else
 			n_unread++;
 	}
@@ -355,4 +376,18 @@ int heap_types(struct type_cache *cache, const struct census *census, struct typ
 	*ret_n = tally.n;
 	*ret = TAKE_PTR(tally.counts);
 	return 0;
+}
+
+int heap_owners_visit(struct type_cache *cache, const struct census *census,
+		      heap_owner_visitor *visit, void *context)
+{
+	struct type_tally tally = {
+		.cache = cache,
+		.census = census,
+		.visit = visit,
+		.context = context,
+	};
+
+	type_cache_begin_look(cache);
+	return tally_pools(&tally);
 }

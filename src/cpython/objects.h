@@ -68,4 +68,12 @@ struct type_count {
 int heap_types(struct type_cache *cache, const struct census *census, struct type_count **ret,
 	       size_t *ret_n, struct fault *reterr_fault);
 
+/*
+ * Live objects of a census that may own raw buffers (object_buffers(); a str's
+ * are left out), until visit returns non-zero, which is returned.
+ */
+typedef int heap_owner_visitor(void *context, uint64_t object, uint64_t type);
+int heap_owners_visit(struct type_cache *cache, const struct census *census,
+		      heap_owner_visitor *visit, void *context);
+
 #endif

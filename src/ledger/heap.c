@@ -69,6 +69,19 @@ void ledger_adopt(struct ledger *ledger, uint64_t raw_address, uint64_t object_a
 	account_charge(ledger, raw);
 }
 
+void ledger_set_raw_type(struct ledger *ledger, uint64_t raw_address, uint64_t type)
+{
+	struct entry *raw = search_containing(ledger, raw_address);
+
+	if (!raw || raw->object_step || raw->owner || raw->type)
+		return;
+	account_discharge(ledger, raw);
+	raw->type = type;
+	if (raw->domain == LEDGER_RAW)
+		raw->domain = LEDGER_MEM;
+	account_charge(ledger, raw);
+}
+
 void ledger_set_block(struct ledger *ledger, uint64_t object_address, uint64_t start,
 		      uint64_t size_bytes)
 {

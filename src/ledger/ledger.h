@@ -119,6 +119,12 @@ void ledger_set_parked(struct ledger *ledger, uint64_t address, bool parked);
  * No-op for a block that has an object of its own.
  */
 void ledger_adopt(struct ledger *ledger, uint64_t raw_address, uint64_t object_address);
+/*
+ * The raw block (given by any address in it) belongs to an object of this type
+ * that is older than the attach and not held itself: it takes the type, and
+ * stays with whoever made it grow.  No-op for a block that has a type.
+ */
+void ledger_set_raw_type(struct ledger *ledger, uint64_t raw_address, uint64_t type);
 /* Where the elder with this object begins, and how much it takes of its pool. */
 void ledger_set_block(struct ledger *ledger, uint64_t object_address, uint64_t start,
 		      uint64_t size_bytes);

@@ -310,6 +310,77 @@ static int look_at_objects(struct collection *collection, bool complete)
 	return 0;
 }
 
+static bool is_ownerless(const struct ledger_block *block)
+{
+	return !block->object && !block->owner && !block->type &&
+	       (block->domain == LEDGER_MEM || block->domain == LEDGER_RAW);
+}
+
+static int find_ownerless(const struct ledger_block *block, void *context)
+{
+	(void)context;
+	return is_ownerless(block);
+}
+
+struct elders {
+	struct reconcile *reconcile;
+	struct object_look *looks;
+	size_t n, max;
+};
+
+static int remember_elder(void *context, uint64_t object, uint64_t type)
+{
+	struct elders *elders = context;
+	struct object_look *looks;
+	struct ledger_block block;
+
+	if (ledger_find(elders->reconcile->source.ledger, object, &block) == 0)
+		return 0; /* looked at already */
+	if (elders->n == RECONCILE_ELDERS_MAX)
+		return 1;
+	if (elders->n == elders->max) {
+		elders->max = elders->max ? elders->max * 2 : 1024;
+		looks = reallocarray(elders->looks, elders->max, sizeof(*looks));
+		if (!looks)
+			return -ENOMEM;
+		elders->looks = looks;
+	}
+	elders->looks[elders->n++] = (struct object_look){ .object = object, .type = type };
+	return 0;
+}
+
+/* A buffer that grew for an object from before the session is told by that object's type. */
+static void name_buffers(struct reconcile *reconcile, const struct object_look *look)
+{
+	struct ledger *ledger = reconcile->source.ledger;
+	struct ledger_block block;
+
+	if (look->error < 0 || look->state == OBJECT_PARKED)
+		return;
+	for (size_t i = 0; i < look->n_buffers; i++)
+		if (ledger_find(ledger, look->buffers[i], &block) == 0 && is_ownerless(&block))
+			ledger_set_raw_type(ledger, look->buffers[i], look->type);
+}
+
+static int look_at_elders(struct reconcile *reconcile)
+{
+	struct elders elders = { .reconcile = reconcile };
+	int r;
+
+	if (census_totals(reconcile->last)->arena_bytes > RECONCILE_ELDERS_HEAP_BYTES_MAX ||
+	    !ledger_blocks_visit(reconcile->source.ledger, find_ownerless, NULL))
+		return 0;
+	r = heap_owners_visit(reconcile->source.types, reconcile->last, remember_elder, &elders);
+	if (r >= 0) {
+		objects_look(reconcile->source.types, elders.looks, elders.n);
+		r = drain(reconcile);
+	}
+	for (size_t i = 0; i < elders.n && r >= 0; i++)
+		name_buffers(reconcile, &elders.looks[i]);
+	free(elders.looks);
+	return r < 0 ? r : 0;
+}
+
 static void fill_books(const struct reconcile *reconcile, struct reconcile_books *books)
 {
 	const struct census_totals *totals = census_totals(reconcile->last);
@@ -349,7 +420,8 @@ static int run_round(struct collection *collection, bool complete, struct fault 
 	if (!reconcile->freed_overflow)
 		census_live_visit(census, check_live, collection);
 	census_arenas_visit(census, forget_arena, reconcile->source.ledger);
-	return look_at_objects(collection, complete);
+	r = look_at_objects(collection, complete);
+	return r < 0 || !complete ? r : look_at_elders(reconcile);
 }
 
 int reconcile_run(struct reconcile *reconcile, bool complete, struct reconcile_books *ret,

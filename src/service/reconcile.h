@@ -12,6 +12,8 @@
  *	              missed, which lowers the coverage
  *	objects       reference counts (parked on a free list?), types, and the
  *	              raw buffers that go with their owners
+ *	elders        in the last round, raw buffers that are left: whose of the
+ *	              objects from before the session they are
  */
 #ifndef PYLEAKD_SERVICE_RECONCILE_H
 #define PYLEAKD_SERVICE_RECONCILE_H
@@ -25,6 +27,10 @@
 
 /* Objects looked at in one round; the rest waits for the next one. */
 #define RECONCILE_LOOKS_MAX (1u << 18)
+/* Objects from before the session that are asked for their raw buffers, in the last round. */
+#define RECONCILE_ELDERS_MAX (1u << 20)
+/* Heaps that are read whole for that, in the last round. */
+#define RECONCILE_ELDERS_HEAP_BYTES_MAX (1ull << 29)
 /* Addresses given back during one census that are remembered. */
 #define RECONCILE_FREED_MAX (1u << 22)
 

@@ -423,6 +423,41 @@ def test_fail_on_leak_is_exit_3_for_a_leak_and_0_without(stock):
 
 
 @live
+def test_buffers_that_grow_for_objects_from_before_are_of_those_objects_types(stock, tmp_path):
+    script = tmp_path / "elders.py"
+    script.write_text("import time\n"
+                      "LIST, DICT, SET, BYTES = [0], {}, set(), bytearray()\n"
+                      "print('ready', flush=True)\n"
+                      "def lists():\n"
+                      "    LIST.extend([None] * 100)\n"
+                      "def dicts(n):\n"
+                      "    DICT[n % 5000] = None\n"
+                      "def sets(n):\n"
+                      "    SET.add(n % 5000)\n"
+                      "def byte_arrays():\n"
+                      "    BYTES.extend(b'x' * 100)\n"
+                      "n = 0\n"
+                      "while True:\n"
+                      "    n += 1\n"
+                      "    lists(); dicts(n); sets(n); byte_arrays()\n"
+                      "    time.sleep(0.002)\n")
+    target = support.start([*stock.command, script], stdout=subprocess.PIPE, text=True)
+    try:
+        assert target.stdout.readline() == "ready\n"
+        report = report_of(pyleakd("--pid", str(target.pid), "--duration", "3s", "--interval", "1s",
+                                   "--format", "json"))
+    finally:
+        support.stop(target)
+    for function, name in (("lists", "list"), ("dicts", "dict"), ("sets", "set"),
+                           ("byte_arrays", "bytearray")):
+        kinds = {kind["name"]: kind["bytes"] for site in report["sites"]
+                 if site["stack"] and site["stack"][0]["function"] == function
+                 for kind in site["types"]}
+        assert kinds.get(name, 0) > 1000, (function, kinds)
+        assert not any(kind.startswith("(raw") for kind in kinds), (function, kinds)
+
+
+@live
 def test_with_subprocesses_children_of_before_are_followed_too(tmp_path):
     script = tmp_path / "workers.py"
     script.write_text("import os, time\n"

@@ -298,6 +298,41 @@ TEST(a_buffer_is_adopted_by_a_pointer_into_it)
 	assert_int_equal(block.owner, 0x1010);
 }
 
+TEST(a_buffer_that_grew_for_an_elder_takes_its_type_and_stays_where_it_is)
+{
+	struct ledger_block block;
+
+	give_block(ledger, 0x5000, 480, A);
+	ledger_set_raw_type(ledger, 0x5008, LIST);
+	assert_int_equal(ledger_find(ledger, 0x5000, &block), 0);
+	assert_int_equal(block.type, LIST);
+	assert_int_equal(block.owner, 0);
+	assert_int_equal(block.stack, A);
+	assert_int_equal(bytes_of(ledger, A), 480);
+	/* What has a type keeps it; what is not held is nothing. */
+	ledger_set_raw_type(ledger, 0x5000, DICT);
+	ledger_set_raw_type(ledger, 0x9000, DICT);
+	assert_int_equal(ledger_find(ledger, 0x5000, &block), 0);
+	assert_int_equal(block.type, LIST);
+	/* The next one at the address is another one. */
+	free_block(ledger, 0x5000);
+	give_block(ledger, 0x5000, 480, B);
+	assert_int_equal(ledger_find(ledger, 0x5000, &block), 0);
+	assert_int_equal(block.type, 0);
+	assert_true(ledger_check(ledger));
+}
+
+TEST(an_object_keeps_its_own_type_whatever_an_elder_owns)
+{
+	struct ledger_block block;
+
+	give_block(ledger, 0x1000, 64, A);
+	create_object(ledger, 0x1010, DICT, B);
+	ledger_set_raw_type(ledger, 0x1000, LIST);
+	assert_int_equal(ledger_find(ledger, 0x1000, &block), 0);
+	assert_int_equal(block.type, DICT);
+}
+
 TEST(an_adoption_ends_when_the_owner_is_created_anew)
 {
 	struct ledger_block block;
@@ -523,6 +558,9 @@ int main(void)
 		cmocka_unit_test(
 			a_buffer_older_than_its_owner_goes_with_it_and_a_younger_one_stays),
 		cmocka_unit_test(a_buffer_is_adopted_by_a_pointer_into_it),
+		cmocka_unit_test(
+			a_buffer_that_grew_for_an_elder_takes_its_type_and_stays_where_it_is),
+		cmocka_unit_test(an_object_keeps_its_own_type_whatever_an_elder_owns),
 		cmocka_unit_test(an_adoption_ends_when_the_owner_is_created_anew),
 		cmocka_unit_test(an_adopted_buffer_in_which_an_object_is_created_is_that_objects),
 		cmocka_unit_test(a_large_block_of_the_interpreter_is_raw_then_mem_or_object),
