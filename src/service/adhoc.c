@@ -220,6 +220,15 @@ static int on_duration(sd_event_source *source, uint64_t usec, void *userdata)
 	return sd_event_exit(adhoc->event, 0);
 }
 
+/* Its owner is the event loop from here on. */
+static int leave_to_event(sd_event_source *source)
+{
+	int r = sd_event_source_set_floating(source, true);
+
+	sd_event_source_unref(source);
+	return r < 0 ? r : 0;
+}
+
 static int add_timer(struct adhoc *adhoc, uint64_t in_us, sd_event_time_handler_t handler,
 		     int64_t priority)
 {
@@ -233,7 +242,7 @@ static int add_timer(struct adhoc *adhoc, uint64_t in_us, sd_event_time_handler_
 	/* The consumer's and the interval's timers set themselves anew. */
 	sd_event_source_set_enabled(source, SD_EVENT_ON);
 	sd_event_source_set_priority(source, priority);
-	return sd_event_source_set_floating(source, true);
+	return leave_to_event(source);
 }
 
 static int add_signal(struct adhoc *adhoc, int number)
@@ -248,7 +257,7 @@ static int add_signal(struct adhoc *adhoc, int number)
 	r = sd_event_source_set_priority(source, SD_EVENT_PRIORITY_IMPORTANT);
 	if (r < 0)
 		return r;
-	return sd_event_source_set_floating(source, true);
+	return leave_to_event(source);
 }
 
 int adhoc_init(struct adhoc *adhoc, const struct options *options)

@@ -393,7 +393,8 @@ static void fill_books(const struct reconcile *reconcile, struct reconcile_books
 	books->pools_unread = totals->pools_unread;
 	books->pools_torn = totals->pools_torn;
 	books->pools_net_blocks = (int64_t)(totals->live_blocks - before->live_blocks);
-	books->coverage_ratio = 1; /* nothing was born, nothing was missed */
+	/* Nothing was born, nothing was missed; without pools there are no books to tell. */
+	books->coverage_ratio = totals->arenas ? 1 : NAN;
 	if (books->born_live_blocks)
 		books->coverage_ratio =
 			(double)books->born_held_blocks / (double)books->born_live_blocks;

@@ -52,7 +52,7 @@ struct reconcile_books {
 	 */
 	int64_t seen_net_blocks, pools_net_blocks;
 	uint64_t seen_allocations;
-	double coverage_ratio; /* born_held / born_live; 1: nothing was born */
+	double coverage_ratio; /* born_held / born_live; 1: nothing was born; NAN: no pools */
 };
 
 struct reconcile_source {

@@ -458,6 +458,18 @@ def test_buffers_that_grow_for_objects_from_before_are_of_those_objects_types(st
 
 
 @live
+def test_without_pools_no_coverage_is_claimed(stock):
+    with Program(stock, ZOO, "global_list.py", "--seconds", "60",
+                 env=support.environment(PYTHONMALLOC="malloc")) as target:
+        target.expect("ready")
+        report = report_of(pyleakd("--pid", target.pid, "--duration", "3s", "--interval", "500ms",
+                                   "--format", "json"))
+    check_report(report)
+    assert report["session"]["coverage_ratio"] is None
+    assert report["session"]["events"] > 1000
+
+
+@live
 def test_with_subprocesses_children_of_before_are_followed_too(tmp_path):
     script = tmp_path / "workers.py"
     script.write_text("import os, time\n"
