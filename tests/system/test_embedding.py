@@ -103,7 +103,7 @@ class Run:
                 support.wait_attached(target.pid)
                 self.blocks = self.leak(target, COUNT)
                 support.interrupt(process)
-                stdout, stderr = process.communicate(timeout=60)
+                stdout, stderr = process.communicate(timeout=120)
             assert process.returncode == 0, stderr
             assert process.returncode == 0 and target.process.poll() is None
         self.report = json.loads(stdout)
