@@ -16,7 +16,7 @@ import support
 
 pytestmark = pytest.mark.needs("pyleakd", "root", "btf", "uprobe-multi")
 
-AT_A_TIME = 4
+AT_A_TIME = 6
 TOLERANCE = 0.05
 SENSITIVE = ["closure", "deep_stack", "dict_among_churn", "float_among_churn", "global_dict",
              "instances_with_dict", "list_beyond_512_bytes", "tuple_among_churn",
