@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -143,7 +144,11 @@ def pytest_sessionstart(session):
 
 def pytest_sessionfinish(session, exitstatus):
     """No process, no BPF link of ours: a test that leaves one makes the session fail."""
-    left = ["process " + text for text in _marked_processes()]
+    end = time.monotonic() + 5  # orphans of a target that was killed may have work to end
+    while (left := ["process " + text for text in _marked_processes()]):
+        if time.monotonic() > end:
+            break
+        time.sleep(0.1)
     if os.geteuid() == 0:
         for number, link in support.bpf_links().items():
             owners = {owner.get("pid") for owner in link.get("pids", [])} | {link.get("pid")}
