@@ -211,6 +211,13 @@ deps:
 interpreters:
 	@tools/interpreters.sh fetch
 
+# No part of check: an hour for both. `BOLTED=1 make check-system` has them among the others.
+## bolted: builds Pythons by clang (ThinLTO, PGO) and BOLT, below build/interpreters-bolted (as root)
+BOLTED_VERSIONS ?= 3.11 3.13
+.PHONY: bolted
+bolted:
+	@tools/bolted.sh $(BOLTED_VERSIONS)
+
 # --- for whoever works on it ------------------------------------------------------------------
 C_FILES := $(sort $(wildcard src/*/*.[ch] include/*/*.h bpf/*.[ch] bench/*.c tools/*.c \
 	tests/unit/*/*.[ch] tests/fuzz/*.[ch]))

@@ -14,10 +14,11 @@ archive_uri() {
 			END { exit !found }'
 }
 
-# side_index DIR SUITE: an index of SUITE below DIR, used by setting APT_CONFIG=DIR/apt.conf. A
-# fresh one (younger than a day) is kept. Fails where the archive has no such suite.
+# side_index DIR SUITE [TYPES]: an index of SUITE below DIR, used by setting
+# APT_CONFIG=DIR/apt.conf; TYPES is deb (binary packages) or deb-src. A fresh one (younger than a
+# day) is kept. Fails where the archive has no such suite.
 side_index() {
-	local dir=$1 suite=$2 uri
+	local dir=$1 suite=$2 types=${3:-deb} uri
 
 	if [ -n "$(find "$dir/fresh" -mtime -1 2>/dev/null)" ]; then
 		return 0
@@ -26,7 +27,7 @@ side_index() {
 	mkdir -p "$dir/lists/partial" "$dir/archives/partial" "$dir/preferences.d"
 	: > "$dir/status"
 	cat > "$dir/side.sources" <<-END
-		Types: deb
+		Types: $types
 		URIs: $uri
 		Suites: $suite
 		Components: main

@@ -5,7 +5,8 @@
 #   interpreters.sh fetch   unpacks what is missing (make interpreters); a suite that the archive
 #                           no longer has, or that can't be reached, is reported and skipped
 #   interpreters.sh list    a line for each interpreter at hand, tab-separated: name, command that
-#                           runs it, root of its file system, the ELF file that holds CPython
+#                           runs it, root of its file system, the ELF file that holds CPython;
+#                           with BOLTED=1 those that tools/bolted.sh has built as well
 #
 # Nothing of the system is changed: packages are unpacked, not installed.
 set -u -o pipefail
@@ -13,6 +14,7 @@ cd "$(dirname "$0")/.." || exit 1
 . tools/archive.sh
 
 ROOTS=${INTERPRETERS:-$PWD/build/interpreters}
+BOLTED_ROOTS=${BOLTED_ROOTS:-$PWD/build/interpreters-bolted}
 
 # name, suite, version
 TABLE='debian-3.9 bullseye 3.9
@@ -97,6 +99,17 @@ fetch() {
 	return 0
 }
 
+# Not by themselves: the tests' running time shall not depend on what somebody built once.
+list_bolted() {
+	local executable name
+	[ "${BOLTED-}" = 1 ] || return 0
+	for executable in "$BOLTED_ROOTS"/*/bin/python3.[89] "$BOLTED_ROOTS"/*/bin/python3.1[0-9]; do
+		[ -x "$executable" ] || continue
+		name=$(basename "$(dirname "$(dirname "$executable")")")
+		printf '%s\t%s\t/\t%s\n' "$name" "$executable" "$executable"
+	done
+}
+
 # Stock interpreters hold CPython themselves, pyenv's in a shared library beside them.
 list() {
 	local name suite version root executable elf
@@ -110,6 +123,7 @@ list() {
 				"$name" "$root" "$version" "$root" "$root" "$version"
 		fi
 	done <<< "$TABLE"
+	list_bolted
 	command -v pyenv > /dev/null || return 0
 	for root in "$(pyenv root)"/versions/*; do
 		version=$(basename "$root" | cut -d. -f1,2)
