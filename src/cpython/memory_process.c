@@ -6,7 +6,11 @@
  *
  * The pagemap's descriptor is bound to the address space that it was opened
  * on: after an exec, or when the pid belongs to somebody else by now, it has
- * nothing to say, and nothing is read.
+ * nothing to say, and nothing is read.  It is asked once more behind each read,
+ * which goes by the pid and may have met another program.
+ *
+ * Where the thread that the pid names has ended before the others,
+ * process_vm_readv finds no memory, but /proc/PID/mem is bound to it too.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -38,8 +42,8 @@ struct window { /* what the pagemap said a moment ago, for one batch only */
 };
 
 struct process {
-	pid_t pid;
-	int pagemap_fd;
+	pid_t pid; /* or a thread's id */
+	int pagemap_fd, memory_fd;
 	struct file_mappings *files;
 };
 
@@ -113,6 +117,31 @@ static enum reason reason_of(int error)
 	}
 }
 
+static bool same_program(const struct process *process)
+{
+	uint64_t entry;
+
+	return pread(process->pagemap_fd, &entry, sizeof(entry), 0) == sizeof(entry);
+}
+
+/* As process_vm_readv(2), but -errno, and -ESRCH where it read another program's memory. */
+static ssize_t read_vectors(const struct process *process, const struct iovec *local,
+			    const struct iovec *remote, size_t n)
+{
+	ssize_t got = process_vm_readv(process->pid, local, n, remote, n, 0);
+
+	if (got < 0 && errno == ESRCH) {
+		/* One piece; the caller comes back for the others. */
+		got = pread(process->memory_fd, local->iov_base, remote->iov_len,
+			    (off_t)(uintptr_t)remote->iov_base);
+		if (got == 0)
+			return -ESRCH;
+	}
+	if (got < 0)
+		return errno == EIO ? -EFAULT : -errno;
+	return same_program(process) ? got : -ESRCH;
+}
+
 static int process_read(void *context, uint64_t address, void *buffer, size_t size,
 			struct fault *reterr_fault)
 {
@@ -124,10 +153,10 @@ static int process_read(void *context, uint64_t address, void *buffer, size_t si
 	int error = range_judge(process, address, size, &window, 0, &where);
 
 	if (!error) {
-		ssize_t got = process_vm_readv(process->pid, &local, 1, &remote, 1, 0);
+		ssize_t got = read_vectors(process, &local, &remote, 1);
 
 		if (got < 0)
-			error = -errno;
+			error = (int)got;
 		else if ((size_t)got < size)
 			error = -EFAULT;
 	}
@@ -206,15 +235,15 @@ static void read_batch(struct process *process, struct memory_piece *pieces, siz
 		remote[i] = (struct iovec){ (void *)readable[i]->address, readable[i]->size };
 	}
 	while (done < n_iovecs) {
-		ssize_t got = process_vm_readv(process->pid, local + done, n_iovecs - done,
-					       remote + done, n_iovecs - done, 0);
-		int error = got < 0 ? -errno : -EFAULT;
+		ssize_t got =
+			read_vectors(process, local + done, remote + done, n_iovecs - done);
 		size_t left = got < 0 ? 0 : (size_t)got;
+		size_t before = done;
 
 		while (done < n_iovecs && left >= local[done].iov_len)
 			left -= local[done++].iov_len;
-		if (done < n_iovecs)
-			readable[done++]->error = error;
+		if (done < n_iovecs && (left > 0 || done == before))
+			readable[done++]->error = got < 0 ? (int)got : -EFAULT;
 	}
 }
 
@@ -232,28 +261,45 @@ static void process_free(void *context)
 		return;
 	if (process->pagemap_fd >= 0)
 		close(process->pagemap_fd);
+	if (process->memory_fd >= 0)
+		close(process->memory_fd);
 	file_mappings_free(process->files);
 	free(process);
 }
 DEFINE_CLEANUP(struct process *, process_free)
+
+static int open_of(pid_t pid, const char *name)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? -ESRCH : -errno;
+	return fd;
+}
 
 int memory_new_process(pid_t pid, struct memory **ret, struct fault *reterr_fault)
 {
 	static const struct memory_source source = { process_read, process_read_pieces,
 						     process_free };
 	CLEANUP(process_free) struct process *process = calloc(1, sizeof(*process));
-	char path[64];
 	int error;
 
 	if (!process)
 		return -ENOMEM;
 	process->pid = pid;
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
-	process->pagemap_fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (process->pagemap_fd < 0) {
-		error = errno == ENOENT ? -ESRCH : -errno;
-		return fault_set(reterr_fault, error, REASON_READ_FAILED, 0, "pagemap");
-	}
+	process->memory_fd = -1;
+	process->pagemap_fd = open_of(pid, "pagemap");
+	if (process->pagemap_fd < 0)
+		return fault_set(reterr_fault, process->pagemap_fd, REASON_READ_FAILED, 0,
+				 "pagemap");
+	process->memory_fd = open_of(pid, "mem");
+	if (process->memory_fd < 0)
+		return fault_set(reterr_fault, process->memory_fd, REASON_READ_FAILED, 0, "mem");
+	if (!same_program(process)) /* it ran another one, or none, when they were opened */
+		return fault_set(reterr_fault, -ESRCH, REASON_READ_FAILED, 0, "pagemap");
 	error = file_mappings_new(pid, &process->files);
 	if (error)
 		return error;

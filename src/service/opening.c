@@ -256,6 +256,20 @@ static int native_ids(pid_t pid, pid_t **ret, size_t *ret_n)
 	return 0;
 }
 
+/* -ESRCH: the process ended; -EAGAIN: it did not, but the program in it. */
+static int explain_end(const struct opening *opening, char *ret_message)
+{
+	pid_t pid = opening->id.pid;
+
+	if (process_is_alive(&opening->id)) {
+		say(ret_message, "process %d started another program while it was opened: try again",
+		    pid);
+		return -EAGAIN;
+	}
+	say(ret_message, "process %d ended while it was opened: give a running process", pid);
+	return -ESRCH;
+}
+
 static void explain(int error, const struct opening *opening, const struct fault *fault,
 		    const char *version, char *ret_message)
 {
@@ -274,12 +288,11 @@ static void explain(int error, const struct opening *opening, const struct fault
 		    "the memory of process %d can't be read: run as root (or with CAP_SYS_PTRACE)",
 		    pid);
 	else if (!process_is_alive(&opening->id))
-		say(ret_message, "process %d ended while it was opened: give a running process",
-		    pid);
+		explain_end(opening, ret_message);
 	else
-		say(ret_message, "the Python %s of process %d can't be read (%s%s%s): report this "
+		say(ret_message, "the Python%s%s of process %d can't be read (%s%s%s): report this "
 				 "build",
-		    version, pid, reason_sentence(fault->reason), fault->field ? ": " : "",
+		    version[0] ? " " : "", version, pid, reason_sentence(fault->reason), fault->field ? ": " : "",
 		    fault->field ? fault->field : "");
 }
 
@@ -292,10 +305,10 @@ static int confirm(struct opening *opening, const char *version, char *ret_messa
 
 	r = native_ids(opening->id.pid, &ids, &n_ids);
 	if (r == 0)
-		r = memory_new_process(opening->id.pid, &opening->memory, &fault);
-	if (r == 0)
 		r = interpreter_new(opening->memory, opening->python.image, opening->python.bias,
 				    ids, n_ids, &opening->interpreter, &fault);
+	if (r == -ESRCH)
+		return explain_end(opening, ret_message);
 	if (r < 0)
 		explain(r, opening, &fault, version, ret_message);
 	return r;
@@ -312,6 +325,38 @@ static bool is_32_bit(pid_t pid)
 	file = fopen(path, "re");
 	return file && fread(identity, 1, sizeof(identity), file) == sizeof(identity) &&
 	       identity[EI_CLASS] == ELFCLASS32;
+}
+
+/* By a thread that lives: the first one may have ended before the others. */
+static int open_memory(struct opening *opening, char *ret_message)
+{
+	struct fault fault = { 0 };
+	pid_t tid;
+	int r;
+
+	r = process_living_thread(opening->id.pid, &tid);
+	if (r == 0)
+		r = memory_new_process(tid, &opening->memory, &fault);
+	if (r == -ESRCH)
+		return explain_end(opening, ret_message);
+	if (r < 0)
+		explain(r, opening, &fault, "", ret_message);
+	return r;
+}
+
+/*
+ * Everything was read by the pid. The memory was opened first and is bound to
+ * the program that ran then; where that still runs, and the process is the one
+ * that was identified before, nothing was of another one.
+ */
+int opening_verify(const struct opening *opening, char *ret_message)
+{
+	uint64_t word;
+
+	if (process_is_alive(&opening->id) &&
+	    memory_read_u64(opening->memory, opening->python.text_start, &word, NULL) != -ESRCH)
+		return 0;
+	return explain_end(opening, ret_message);
 }
 
 static int search_files(struct opening *opening, char *ret_message,
@@ -358,10 +403,16 @@ int opening_new(pid_t pid, struct opening **ret, char *ret_message)
 		say(ret_message, "process %d is a 32-bit program: only x86-64 is supported", pid);
 		return -EOPNOTSUPP;
 	}
+	r = open_memory(opening, ret_message);
+	if (r < 0)
+		return r;
 	r = search_files(opening, ret_message, &version);
 	if (r < 0)
 		return r;
 	r = confirm(opening, version.text, ret_message);
+	if (r < 0)
+		return r;
+	r = opening_verify(opening, ret_message);
 	if (r < 0)
 		return r;
 	fill_facts(opening);

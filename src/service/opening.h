@@ -51,6 +51,11 @@ struct opening {
  */
 int opening_new(pid_t pid, struct opening **ret, char *ret_message);
 void opening_free(struct opening *opening);
+/*
+ * Is it still that process (pids are used again), with that program (-EAGAIN: not after an
+ * exec)? To be asked behind everything that goes by the pid.
+ */
+int opening_verify(const struct opening *opening, char *ret_message);
 
 /* Plans are made, or loaded from the cache (a directory, or NULL); native: the C library's too. */
 int opening_plan(struct opening *opening, bool native, const char *plan_cache, char *ret_message);
