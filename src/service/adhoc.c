@@ -37,6 +37,15 @@ bool adhoc_has_target(const struct adhoc *adhoc, pid_t pid)
 	return false;
 }
 
+/* Once for each target. */
+static void end_target(struct adhoc *adhoc, size_t i)
+{
+	sd_event_source_set_enabled(adhoc->exits[i].source, SD_EVENT_OFF);
+	session_stop(adhoc->sessions[i]);
+	if (--adhoc->n_running == 0)
+		sd_event_exit(adhoc->event, 0);
+}
+
 /* A pid that ended is no error: what it left in the ring is still taken. */
 static int on_exit_of_target(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
@@ -44,15 +53,9 @@ static int on_exit_of_target(sd_event_source *source, int fd, uint32_t events, v
 
 	(void)fd;
 	(void)events;
-	sd_event_source_set_enabled(source, SD_EVENT_OFF);
-	for (size_t i = 0; i < adhoc->n_targets; i++) {
-		if (adhoc->exits[i].source != source)
-			continue;
-		session_stop(adhoc->sessions[i]);
-		adhoc->n_running--;
-	}
-	if (adhoc->n_running == 0)
-		sd_event_exit(adhoc->event, 0);
+	for (size_t i = 0; i < adhoc->n_targets; i++)
+		if (adhoc->exits[i].source == source)
+			end_target(adhoc, i);
 	return 0;
 }
 
@@ -156,6 +159,8 @@ int adhoc_consume(struct adhoc *adhoc)
 		if (r < 0)
 			return r;
 		look_after_children(adhoc, session);
+		if (session_is_over(session) && session_state(session) != SESSION_STOPPED)
+			end_target(adhoc, i);
 	}
 	return 0;
 }

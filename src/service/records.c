@@ -31,6 +31,8 @@ static void note_child(struct session *session, const struct wire_process *recor
 void session_record(struct session *session, const struct wire_header *record, size_t size)
 {
 	(void)size;
+	if (session->target_executed || session->target_exited)
+		return;
 	switch (record->kind) {
 	case WIRE_STACK:
 		learn_stack(session, (const void *)record);
@@ -40,6 +42,9 @@ void session_record(struct session *session, const struct wire_header *record, s
 		return;
 	case WIRE_EXEC:
 		session->target_executed = true;
+		session_refuse(session, "all that came after",
+			       "the process started another program (exec), and the session ended "
+			       "there");
 		return;
 	case WIRE_EXIT:
 		session->target_exited = true;

@@ -164,6 +164,12 @@ int session_start(struct session *session, char *ret_message)
 		session->state = probing_start(session) == 0 ? SESSION_PROBED : SESSION_WATCHED;
 	session->facts.probed = session->state == SESSION_PROBED;
 	recorded_start(session);
+	/* Everything up to here went by the pid. */
+	r = opening_verify(session->target, ret_message);
+	if (r < 0) {
+		session_stop(session);
+		return r;
+	}
 	if (session->state == SESSION_PROBED)
 		tell_threads(session);
 	r = session_begin_reconciling(session, drain_for_reconcile, session, &fault);
@@ -199,7 +205,8 @@ void session_stop(struct session *session)
 		capture_counters(session->capture, &session->counters);
 		capture_detach(session->capture);
 	}
-	recorded_mark(session, RECORDING_STOPPED, 0, 0);
+	if (session->state != SESSION_OPEN) /* one that never began is not in the recording */
+		recorded_mark(session, RECORDING_STOPPED, 0, 0);
 	session->state = SESSION_STOPPED;
 }
 
@@ -238,6 +245,11 @@ int session_consume(struct session *session, size_t max_records)
 		return 0;
 	return capture_consume(session->capture, take_record, session,
 			       max_records ? max_records : SIZE_MAX);
+}
+
+bool session_is_over(const struct session *session)
+{
+	return session->target_executed;
 }
 
 bool session_target_alive(const struct session *session)
@@ -279,7 +291,8 @@ static void look_at_resident(struct session *session)
 {
 	struct process_memory memory;
 
-	if (process_memory(session->facts.pid, &memory) == 0)
+	if (process_memory(session->facts.pid, &memory) == 0 && !session->target_executed &&
+	    session_target_alive(session))
 		session->resident_bytes = memory.resident_bytes;
 }
 

@@ -67,6 +67,7 @@ int session_fd(const struct session *session);
 int session_consume(struct session *session, size_t max_records);
 /* Whether the target is still the process that was opened. */
 bool session_target_alive(const struct session *session);
+bool session_is_over(const struct session *session);
 /* Children forked since the last call, up to n; returns how many. */
 size_t session_children(struct session *session, pid_t *ret, size_t n);
 /* Frees children that are not followed of the breakpoints that they inherited. */
