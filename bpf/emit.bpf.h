@@ -163,7 +163,7 @@ static __always_inline __u64 scratch_try(struct here *here)
  * Takes a slot.  Computed from its bit, not searched for: the verifier would
  * follow a walk through each slot found.
  */
-static __always_inline struct stack_scratch *scratch_claim(struct here *here)
+static __always_inline struct stack_scratch *scratch_claim_slot(struct here *here)
 {
 	__u64 bit = scratch_try(here);
 	struct stack_scratch *scratch;
@@ -181,9 +181,29 @@ static __always_inline struct stack_scratch *scratch_claim(struct here *here)
 	return scratch;
 }
 
+/*
+ * Nobody else comes in between while preemption is off, which is cheaper than
+ * two locked instructions (6.10: "bpf: Introduce
+ * bpf_preempt_[disable,enable] kfuncs").  Slots can go when all kernels have it.
+ */
+extern void bpf_preempt_disable(void) __ksym __weak;
+extern void bpf_preempt_enable(void) __ksym __weak;
+
+/* Scratch memory until scratch_release(); 0: there is none left. */
+static __always_inline struct stack_scratch *scratch_claim(struct here *here)
+{
+	if (!bpf_ksym_exists(bpf_preempt_disable))
+		return scratch_claim_slot(here);
+	bpf_preempt_disable();
+	return &here->scratch[0];
+}
+
 static __always_inline void scratch_release(struct here *here, struct stack_scratch *scratch)
 {
-	__sync_fetch_and_and(&here->busy, ~scratch->slot_bit);
+	if (bpf_ksym_exists(bpf_preempt_disable))
+		bpf_preempt_enable();
+	else
+		__sync_fetch_and_and(&here->busy, ~scratch->slot_bit);
 }
 
 #endif

@@ -121,6 +121,12 @@ static __always_inline __u64 hash_mix(__u64 hash, __u64 word)
 	return hash ^ hash >> 32;
 }
 
+/* Of a frame: what does not wait for the frames before it is multiplied beside them. */
+static __always_inline __u64 hash_mix_frame(__u64 hash, __u64 code, __u64 position)
+{
+	return hash_mix(hash, code * 0xd6e8feb86659fd93ULL + position * 0xa0761d6478bd642fULL);
+}
+
 static __always_inline __u64 frame_position(const __u8 *fields)
 {
 	if (settings.position_bytes == 4)
@@ -169,7 +175,7 @@ static __always_inline bool frame_step(struct frames_walk *walk, struct stack_sc
 	scratch->record.frames[n_frames].code = code;
 	scratch->record.frames[n_frames].position = position;
 	IN_MEMORY(scratch->n_frames) = n_frames + 1;
-	walk->hash = hash_mix(hash_mix(walk->hash, code), position);
+	walk->hash = hash_mix_frame(walk->hash, code, position);
 	return !walk->frame;
 }
 
