@@ -54,6 +54,14 @@ static const struct census_pool *pool_of(const struct census *census,
 	return index < arena->n_pools ? &census->pools[arena->first_pool + index] : NULL;
 }
 
+uint32_t census_pool_index(const struct census *census, uint64_t address)
+{
+	const struct census_arena *arena = arena_of(census, address);
+	const struct census_pool *pool = arena ? pool_of(census, arena, address) : NULL;
+
+	return pool ? (uint32_t)(pool - census->pools) : UINT32_MAX;
+}
+
 static enum census_answer block_answer(const struct census *census, const struct census_pool *pool,
 				       uint32_t block)
 {

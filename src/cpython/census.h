@@ -67,6 +67,23 @@ static inline bool census_bit(const struct census *census, const struct census_p
 	return census->bits[pool->words + block / 64] >> (block % 64) & 1;
 }
 
+/* The arenas alone, no pool read yet; errors as those of census_take(). */
+int census_arenas(const struct interpreter *interpreter, struct census **ret,
+		  struct fault *reterr_fault);
+int census_arenas_in(struct memory *memory, const struct layout *layout,
+		     const struct interpreter_arenas *states, size_t n_states, struct census **ret,
+		     struct fault *reterr_fault);
+
+/* Index of the pool that contains this address; UINT32_MAX: none. */
+uint32_t census_pool_index(const struct census *census, uint64_t address);
+
+/*
+ * Reads those of the pools that are marked: a bit a pool, n_pools of them. What was
+ * known of them is replaced; the totals don't count them. -ENOMEM.
+ */
+int census_read_marked(struct census *census, struct memory *memory, const struct layout *layout,
+		       const uint64_t *marks, bool without_blocks);
+
 /* Reads what the pools' states tell; without_blocks: their headers only. -ENOMEM. */
 int census_read_pools(struct census *census, struct memory *memory, const struct layout *layout,
 		      bool without_blocks);

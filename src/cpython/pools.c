@@ -55,7 +55,7 @@ static void pool_set_header(struct census_pool *pool, const struct pool_header *
 {
 	uint32_t size;
 
-	*pool = (struct census_pool){ .address = pool->address, .state = POOL_EMPTY };
+	*pool = (struct census_pool){.address = pool->address, .state = POOL_EMPTY};
 	if (header->count == 0)
 		return;
 	pool->state = POOL_UNREAD;
@@ -190,7 +190,7 @@ static void batch_add(struct pool_batch *batch, struct census_pool *pool, size_t
 
 static struct bytes batch_copy(const struct pool_batch *batch, size_t i)
 {
-	return (struct bytes){ batch->pieces[i].buffer, batch->pieces[i].size };
+	return (struct bytes){batch->pieces[i].buffer, batch->pieces[i].size};
 }
 
 static void batch_read_headers(struct census *census, struct memory *memory,
@@ -205,7 +205,14 @@ static void batch_read_headers(struct census *census, struct memory *memory,
 	batch->n = 0;
 }
 
-static int read_headers(struct census *census, struct memory *memory, const struct layout *layout)
+/* marks: a bit a pool; NULL: all. */
+static bool is_marked(const uint64_t *marks, size_t i)
+{
+	return !marks || (marks[i / 64] >> i % 64 & 1);
+}
+
+static int read_headers(struct census *census, struct memory *memory, const struct layout *layout,
+			const uint64_t *marks)
 {
 	__attribute__((cleanup(batch_done))) struct pool_batch batch;
 	int error = batch_init(&batch, POOL_HEADER_BYTES, census->n_pools);
@@ -213,10 +220,14 @@ static int read_headers(struct census *census, struct memory *memory, const stru
 	if (error < 0)
 		return error;
 	for (size_t i = 0; i < census->n_pools; i++) {
+		if (!is_marked(marks, i))
+			continue;
+		census->pools[i].state = POOL_UNREAD;
 		batch_add(&batch, &census->pools[i], POOL_HEADER_BYTES);
-		if (batch.n == batch.max || i + 1 == census->n_pools)
+		if (batch.n == batch.max)
 			batch_read_headers(census, memory, layout, &batch);
 	}
+	batch_read_headers(census, memory, layout, &batch);
 	return 0;
 }
 
@@ -243,14 +254,14 @@ static bool pool_wants_blocks(const struct census_pool *pool)
 
 /* One look at all pools whose blocks are not known yet. */
 static int read_blocks(struct census *census, struct memory *memory, const struct layout *layout,
-		       struct pool_batch *batch)
+		       const uint64_t *marks, struct pool_batch *batch)
 {
 	int error = 0;
 
 	for (size_t i = 0; i < census->n_pools && !error; i++) {
 		struct census_pool *pool = &census->pools[i];
 
-		if (!pool_wants_blocks(pool))
+		if (!is_marked(marks, i) || !pool_wants_blocks(pool))
 			continue;
 		batch_add(batch, pool, pool_written_bytes(pool));
 		if (batch->n == batch->max)
@@ -259,13 +270,29 @@ static int read_blocks(struct census *census, struct memory *memory, const struc
 	return error ? error : batch_read_blocks(census, memory, layout, batch);
 }
 
-static size_t count_wanting(const struct census *census)
+static size_t count_wanting(const struct census *census, const uint64_t *marks)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < census->n_pools; i++)
-		n += pool_wants_blocks(&census->pools[i]);
+		n += is_marked(marks, i) && pool_wants_blocks(&census->pools[i]);
 	return n;
+}
+
+int census_read_marked(struct census *census, struct memory *memory, const struct layout *layout,
+		       const uint64_t *marks, bool without_blocks)
+{
+	__attribute__((cleanup(batch_done))) struct pool_batch batch = {.n = 0};
+	int error;
+
+	if (census->pool_size > POOL_SIZE_MAX)
+		return -EBADMSG;
+	error = read_headers(census, memory, layout, marks);
+	if (!error && !without_blocks)
+		error = batch_init(&batch, census->pool_size, count_wanting(census, marks));
+	for (unsigned i = 0; i < POOL_TRIES && !without_blocks && !error; i++)
+		error = read_blocks(census, memory, layout, marks, &batch);
+	return error;
 }
 
 static void count_pool(struct census_totals *totals, struct census_pool *pool, bool without_blocks)
@@ -286,16 +313,8 @@ static void count_pool(struct census_totals *totals, struct census_pool *pool, b
 int census_read_pools(struct census *census, struct memory *memory, const struct layout *layout,
 		      bool without_blocks)
 {
-	__attribute__((cleanup(batch_done))) struct pool_batch batch = { .n = 0 };
-	int error;
+	int error = census_read_marked(census, memory, layout, NULL, without_blocks);
 
-	if (census->pool_size > POOL_SIZE_MAX)
-		return -EBADMSG;
-	error = read_headers(census, memory, layout);
-	if (!error && !without_blocks)
-		error = batch_init(&batch, census->pool_size, count_wanting(census));
-	for (unsigned i = 0; i < POOL_TRIES && !without_blocks && !error; i++)
-		error = read_blocks(census, memory, layout, &batch);
 	for (size_t i = 0; i < census->n_pools && !error; i++)
 		count_pool(&census->totals, &census->pools[i], without_blocks);
 	return error;

@@ -89,7 +89,7 @@ static int census_add_objects(struct census *census, const struct layout *layout
 	int error = 0;
 
 	for (size_t at = 0; at < objects.size && !error; at += layout->arena_size) {
-		struct bytes one = { objects.data + at, layout->arena_size };
+		struct bytes one = {objects.data + at, layout->arena_size};
 		struct arena_object object;
 		struct census_arena arena;
 
@@ -124,7 +124,7 @@ static int census_read_state(struct census *census, struct memory *memory,
 		uint32_t n =
 			state->maxarenas - i < ARENA_BATCH ? state->maxarenas - i : ARENA_BATCH;
 		uint64_t address = state->arenas + (uint64_t)i * layout->arena_size;
-		struct bytes objects = { buffer, (size_t)n * layout->arena_size };
+		struct bytes objects = {buffer, (size_t)n * layout->arena_size};
 
 		error = memory_read(memory, address, buffer, objects.size, reterr_fault);
 		if (!error)
@@ -173,9 +173,9 @@ static int census_lay_out(struct census *census, struct fault *reterr_fault)
 	return 0;
 }
 
-int census_take_in(struct memory *memory, const struct layout *layout,
-		   const struct interpreter_arenas *states, size_t n_states, bool without_blocks,
-		   struct census **ret, struct fault *reterr_fault)
+int census_arenas_in(struct memory *memory, const struct layout *layout,
+		     const struct interpreter_arenas *states, size_t n_states, struct census **ret,
+		     struct fault *reterr_fault)
 {
 	CLEANUP(census_free) struct census *census = calloc(1, sizeof(*census));
 	uint32_t pool_size = layout->pool_size_bytes;
@@ -190,6 +190,19 @@ int census_take_in(struct memory *memory, const struct layout *layout,
 		error = census_read_state(census, memory, layout, &states[i], reterr_fault);
 	if (!error)
 		error = census_lay_out(census, reterr_fault);
+	if (error < 0)
+		return error;
+	*ret = TAKE_PTR(census);
+	return 0;
+}
+
+int census_take_in(struct memory *memory, const struct layout *layout,
+		   const struct interpreter_arenas *states, size_t n_states, bool without_blocks,
+		   struct census **ret, struct fault *reterr_fault)
+{
+	CLEANUP(census_free) struct census *census = NULL;
+	int error = census_arenas_in(memory, layout, states, n_states, &census, reterr_fault);
+
 	if (error < 0)
 		return error;
 	error = census_read_pools(census, memory, layout, without_blocks);
@@ -214,18 +227,26 @@ static bool states_unmoved(const struct interpreter *interpreter,
 	return true;
 }
 
-static int census_try(const struct interpreter *interpreter, bool without_blocks,
+/* What census_take() reads of the pools. */
+enum pools_wanted { POOLS_NONE, POOLS_HEADERS, POOLS_WHOLE };
+
+static int census_try(const struct interpreter *interpreter, enum pools_wanted wanted,
 		      struct census **ret, struct fault *reterr_fault)
 {
 	CLEANUP(census_free) struct census *census = NULL;
 	_cleanup_free_ struct interpreter_arenas *states = NULL;
+	struct memory *memory = interpreter_memory(interpreter);
+	const struct layout *layout = interpreter_layout(interpreter);
 	size_t n;
 	int error = interpreter_arenas(interpreter, &states, &n, reterr_fault);
 
 	if (error < 0)
 		return error;
-	error = census_take_in(interpreter_memory(interpreter), interpreter_layout(interpreter),
-			       states, n, without_blocks, &census, reterr_fault);
+	if (wanted == POOLS_NONE)
+		error = census_arenas_in(memory, layout, states, n, &census, reterr_fault);
+	else
+		error = census_take_in(memory, layout, states, n, wanted == POOLS_HEADERS, &census,
+				       reterr_fault);
 	if (error < 0)
 		return error;
 	if (!states_unmoved(interpreter, states, n))
@@ -234,12 +255,25 @@ static int census_try(const struct interpreter *interpreter, bool without_blocks
 	return 0;
 }
 
-int census_take(const struct interpreter *interpreter, bool without_blocks, struct census **ret,
-		struct fault *reterr_fault)
+static int census_tries(const struct interpreter *interpreter, enum pools_wanted wanted,
+			struct census **ret, struct fault *reterr_fault)
 {
 	int error = -EAGAIN;
 
 	for (unsigned i = 0; i < CENSUS_TRIES && error == -EAGAIN; i++)
-		error = census_try(interpreter, without_blocks, ret, reterr_fault);
+		error = census_try(interpreter, wanted, ret, reterr_fault);
 	return error;
+}
+
+int census_take(const struct interpreter *interpreter, bool without_blocks, struct census **ret,
+		struct fault *reterr_fault)
+{
+	return census_tries(interpreter, without_blocks ? POOLS_HEADERS : POOLS_WHOLE, ret,
+			    reterr_fault);
+}
+
+int census_arenas(const struct interpreter *interpreter, struct census **ret,
+		  struct fault *reterr_fault)
+{
+	return census_tries(interpreter, POOLS_NONE, ret, reterr_fault);
 }
