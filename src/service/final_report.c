@@ -13,13 +13,19 @@
 
 DEFINE_CLEANUP(struct snapshot *, snapshot_free)
 
+bool report_has_colour(bool terminal)
+{
+	const char *no_colour = getenv("NO_COLOR"); /* no-color.org: set and not empty */
+
+	return terminal && !(no_colour && *no_colour);
+}
+
 int report_write(const struct snapshot *snapshot, const struct options *options, bool terminal,
 		 const struct sink *sink)
 {
-	const char *no_colour = getenv("NO_COLOR"); /* no-color.org: set and not empty */
 	const struct report_options text = {
 		.top = options->top,
-		.colour = terminal && !(no_colour && *no_colour),
+		.colour = report_has_colour(terminal),
 		.columns = REPORT_COLUMNS,
 	};
 

@@ -11,6 +11,7 @@
 #include "service/session.h"
 
 /* Colour where the sink is a terminal and NO_COLOR is not set. */
+bool report_has_colour(bool terminal);
 int report_write(const struct snapshot *snapshot, const struct options *options, bool terminal,
 		 const struct sink *sink);
 

@@ -31,6 +31,14 @@ def report(**what):
 """
 
 
+GOES_ON = """
+report(ready=True)
+while True:
+    leak()
+    time.sleep(0.001)
+"""
+
+
 def program(directory, name, text):
     (directory / name).write_text(LEAKS + text)
     return name
@@ -127,9 +135,8 @@ def take_over(pid, command, **options):
 @contextlib.contextmanager
 def predecessor_and_successor(stock, tmp_path, when):
     """A session that sleeps from when() on, while its target's pid comes to mean another Python."""
-    first = program(tmp_path, "first.py", "report(ready=True)\nwhile True: leak(); time.sleep(.001)\n")
-    second = program(tmp_path, "second.py",
-                     "report(ready=True)\nwhile True: leak(); time.sleep(.001)\n")
+    first = program(tmp_path, "first.py", GOES_ON)
+    second = program(tmp_path, "second.py", GOES_ON)
     with Program(stock, tmp_path, first) as target:
         target.expect("ready")
         with session("--pid", target.pid, "--interval", "500ms", "--duration", "10s",
@@ -189,7 +196,7 @@ def test_a_pid_that_is_used_again_while_we_attach_is_told_apart(stock, tmp_path,
 @pytest.mark.parametrize("command", [["/usr/bin/python3.11", "next.py"], ["/bin/sleep", "30"]],
                          ids=["python", "no python"])
 def test_an_exec_ends_the_session_and_is_told(stock, tmp_path, command):
-    program(tmp_path, "next.py", "report(next=True)\nwhile True: leak(); time.sleep(.001)\n")
+    program(tmp_path, "next.py", GOES_ON)
     name = program(tmp_path, "before.py", f"""
 import os
 os.chdir({str(tmp_path)!r})
@@ -219,7 +226,7 @@ for line in sys.stdin:
 
 @pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.08, 0.12, 0.2, 0.3])
 def test_an_exec_while_we_attach_leaves_the_new_program_whole(stock, tmp_path, delay):
-    program(tmp_path, "next.py", "report(next=True)\nwhile True: leak(); time.sleep(.001)\n")
+    program(tmp_path, "next.py", GOES_ON)
     name = program(tmp_path, "before.py", f"""
 import os
 report(ready=True)
@@ -232,7 +239,7 @@ os.execv({stock.command[0]!r}, [{stock.command[0]!r}, {str(tmp_path / "next.py")
             time.sleep(delay)
             target.say("go")
             stdout, stderr = process.communicate(timeout=30)
-        target.expect("next")
+        target.expect("ready", after=1)
         assert process.returncode in (0, 1), stderr
         if process.returncode == 1:
             assert len(stderr.splitlines()) == 1, stderr
