@@ -15,7 +15,10 @@
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
-/* Written by the daemon while the programs run; a switch and a seed. */
+/*
+ * Written by the daemon while the programs run; a switch and a seed.  Switched
+ * off for good here when the interpreter's end has come.
+ */
 __u32 active;
 __u64 stack_seed;
 
@@ -31,6 +34,10 @@ struct {
 	__type(key, __u32);
 	__type(value, struct entered);
 } in_call SEC(".maps");
+
+#include "process.bpf.h"
+
+#include "window.bpf.h"
 
 struct hit {
 	__u64 cookie;
@@ -56,7 +63,7 @@ static __always_inline bool hit_begin(struct pt_regs *ctx, struct hit *ret)
 	if (!here)
 		return false;
 	__sync_fetch_and_add(&here->counters.hits[ret->cookie & 15], 1);
-	return true;
+	return !settings.windows || window_admits(ret->cookie, ret->tid);
 }
 
 static __always_inline void header_fill(struct wire_header *header, const struct hit *hit,
@@ -188,6 +195,26 @@ int on_alloc(struct pt_regs *ctx)
 			  stack_take(hit.tid, true));
 }
 
+/* Instead of the above in groups that tell new pools: the others of these are nothing new. */
+SEC("uprobe.multi")
+int on_new_pool(struct pt_regs *ctx)
+{
+	struct hit hit;
+	__u64 block, pool;
+
+	if (!hit_begin(ctx, &hit))
+		return 0;
+	if (site_value(ctx, hit.cookie, &block)) {
+		count_loss(WIRE_LOSS_BLOCK_UNREADABLE);
+		return 0;
+	}
+	pool = block & ~((__u64)settings.pool_bytes - 1);
+	if (!pool_is_new(pool))
+		return 0;
+	return emit_alloc(&hit, WIRE_NEW_POOL, 0, pool, fresh_block_size(ctx, hit.cookie),
+			  stack_take(hit.tid, true));
+}
+
 static __always_inline int emit_free(struct pt_regs *ctx, const struct hit *hit, __u8 kind)
 {
 	struct wire_free *record;
@@ -208,6 +235,24 @@ static __always_inline int emit_free(struct pt_regs *ctx, const struct hit *hit,
 	return 0;
 }
 
+/*
+ * Has the interpreter set out to free all that it has?  Py_FinalizeEx names the
+ * thread state that does, after the last thread was joined and the last atexit
+ * function has returned, and before the first object goes (pylifecycle.c,
+ * _PyRuntimeState_SetFinalizing(), 3.8 to 3.15).  Asked of frees alone: the
+ * first one behind that store is the first that must not count.
+ */
+static __always_inline bool finalization_begins(void)
+{
+	__u64 finalizing, current;
+
+	if (!settings.finalizing_address ||
+	    read_user(&finalizing, sizeof(finalizing), settings.finalizing_address) || !finalizing)
+		return false;
+	/* Another thread may free without the GIL; the word itself is believed if they agree. */
+	return !tstate_current(&current) && current == finalizing;
+}
+
 /* SITE_FREE, SITE_DESTROY, SITE_NATIVE_FREE */
 SEC("uprobe.multi")
 int on_free(struct pt_regs *ctx)
@@ -216,6 +261,12 @@ int on_free(struct pt_regs *ctx)
 
 	if (!hit_begin(ctx, &hit))
 		return 0;
+	if (finalization_begins()) {
+		/* Where the ring has no room, the next free tries again. */
+		if (!process_emit(WIRE_FINALIZE, hit.tid, settings.target))
+			active = 0;
+		return 0;
+	}
 	switch (cookie_kind(hit.cookie)) {
 	case SITE_NATIVE_FREE:
 		return emit_free(ctx, &hit, WIRE_NATIVE_FREE);
@@ -430,4 +481,3 @@ int on_nothing(struct pt_regs *ctx)
 }
 
 #include "mappings.bpf.h"
-#include "process.bpf.h"

@@ -23,6 +23,9 @@
  */
 __u64 break_before;
 
+/* The highest that it ever was: in windows only a new maximum is told, as growth. */
+__u64 break_max;
+
 static __always_inline bool syscall_failed(__u64 result)
 {
 	return result >= (__u64)-ERRNO_MAX;
@@ -107,6 +110,12 @@ static __always_inline void brk_returned(__u64 result, __u32 tid)
 	struct wire_mapping *record;
 
 	break_before = result;
+	if (settings.windows) {
+		before = break_max;
+		if (result <= before)
+			return;
+		break_max = result;
+	}
 	if (result == before)
 		return;
 	record = mapping_reserve(stack_take(tid, false), tid, WIRE_BRK);

@@ -8,12 +8,12 @@
 #ifndef PYLEAKD_BPF_PROCESS_H
 #define PYLEAKD_BPF_PROCESS_H
 
-static __always_inline void process_emit(__u8 kind, __u32 tid, __u32 pid)
+static __always_inline int process_emit(__u8 kind, __u32 tid, __u32 pid)
 {
 	struct wire_process *record = record_reserve(sizeof(*record));
 
 	if (!record)
-		return;
+		return -1;
 	record->header.kind = kind;
 	record->header.flags = 0;
 	record->header.site = 0xffff;
@@ -22,6 +22,7 @@ static __always_inline void process_emit(__u8 kind, __u32 tid, __u32 pid)
 	record->reserved = 0;
 	/* Rare, and somebody waits for it. */
 	bpf_ringbuf_submit(record, BPF_RB_FORCE_WAKEUP);
+	return 0;
 }
 
 SEC("tp_btf/sched_process_fork")

@@ -39,6 +39,7 @@ enum bpf_func_id {
 };
 enum {
 	BPF_ANY = 0,
+	BPF_F_MMAPABLE = 1024,
 	BPF_NOEXIST = 1,
 };
 enum {

@@ -25,6 +25,7 @@ struct settings {
 	__u64 tls_block_offset;	      /* or, with a tls_module, from its block in the thread */
 	__u64 code_tag_mask;	      /* bits to clear in a frame's reference to its code */
 	__u64 interpreter_start, interpreter_end; /* its text in the target */
+	__u64 finalizing_address; /* of _PyRuntime's finalizing thread state; 0: not known */
 	__u64 wakeup_bytes; /* outstanding in the ring when the consumer is woken */
 	__u32 target;	    /* thread group, as the host counts it */
 	__u32 tstate_frame;
@@ -50,6 +51,13 @@ struct settings {
 	__u32 tls_module; /* 0: the offset from the thread pointer holds */
 	__u32 tls_entry_at;
 	__u32 tls_count_before;
+	/*
+	 * Sites go in by group and are counted one by one (bpf/window.bpf.h): a site's counter is
+	 * at site_base[file] + its index, or, as one that tells new pools, n_window_sites behind.
+	 */
+	__u32 windows; /* 0: none of this */
+	__u32 n_window_sites;
+	__u32 site_base[4]; /* by the cookie's file */
 };
 
 /* One for each CPU; the daemon adds them up. */
@@ -59,8 +67,52 @@ struct counters {
 	__u64 mappings;
 };
 
+/*
+ * Groups of sites.  A group's programs fall silent once it was hit limit times;
+ * armed is the limit whose passing is still to be told, so that whoever
+ * compares and swaps it with 0 is the one that tells.  Both sides change it,
+ * atomically.  A cache line, as groups are hit on all CPUs.
+ */
+#define WINDOW_GROUPS_MAX 16
+#define WINDOW_NO_LIMIT (~0ULL)
+
+struct window_group {
+	__u64 hits; /* since it was opened, silent ones included */
+	__u64 limit;
+	__u64 armed; /* 0: told */
+	__u64 reserved[5];
+};
+
+struct window_site {
+	__u64 hits; /* since the programs were loaded */
+	__u64 group;
+};
+
+/*
+ * Addresses that were pools: a table of bit sets, of 64 neighbouring pools
+ * each, in which both sides claim and set with atomic instructions.  A key is
+ * the pools' common address bits + 1 (0: free), and stands at most
+ * POOL_SET_PROBES places behind its own.  Nothing is ever taken out.
+ *
+ *	place = hash(key)      [ 0 | key 7: 0…0110 | key 9: 1…1111 | 0 ]
+ */
+#define POOL_SETS 32768 /* a power of two; pools of 16 KiB: 32 GiB, of 4 KiB: 8 GiB, when full */
+#define POOL_SET_PROBES 16
+#define POOL_SET_BITS 64
+
+struct pool_set {
+	__u64 key;
+	__u64 bits;
+};
+
+static inline __u32 pool_set_place(__u64 key)
+{
+	return (__u32)(key * 0x9e3779b97f4a7c15ULL >> 32);
+}
+
 #ifndef __bpf__
-_Static_assert(sizeof(struct settings) == 128, "settings");
+_Static_assert(sizeof(struct window_group) == 64, "window_group");
+_Static_assert(sizeof(struct settings) == 160, "settings");
 _Static_assert(SITE_KINDS <= 16 && WIRE_LOSS_MAX <= 16, "counters");
 #endif
 

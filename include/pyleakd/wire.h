@@ -41,6 +41,17 @@ enum wire_kind {
 	WIRE_EXEC = 13, /* struct wire_process */
 	WIRE_EXIT = 14, /* struct wire_process: the whole thread group ended */
 	WIRE_DESTROY = 15, /* struct wire_free: an object's deallocation began */
+	/*
+	 * struct wire_process: the interpreter has begun to tear its heap down (Py_FinalizeEx);
+	 * the last record of pymalloc and the C library
+	 */
+	WIRE_FINALIZE = 16,
+	WIRE_LIMIT = 17, /* struct wire_limit: a group's hit limit was reached, its records stop */
+	/*
+	 * struct wire_alloc: a pool at an address that was never one before; address: the pool's,
+	 * size: of its blocks. Of groups made by capture_group_define_pools() only.
+	 */
+	WIRE_NEW_POOL = 18,
 };
 
 /* wire_header.flags */
@@ -87,7 +98,8 @@ struct wire_mapping {
 	struct wire_header header;
 	__u64 address;
 	__u64 size;
-	__u64 old_address; /* MREMAP; BRK: the break before */
+	/* MREMAP; BRK: the break before, or, where only new maxima are told, the last one */
+	__u64 old_address;
 	__u64 old_size;
 	__u64 stack;
 	__u32 protection; /* PROT_*, MMAP */
@@ -98,6 +110,11 @@ struct wire_process {
 	struct wire_header header;
 	__u32 pid; /* FORK: the child */
 	__u32 reserved;
+};
+
+struct wire_limit {
+	struct wire_header header; /* site: the group's number */
+	__u64 hits; /* of the group since it was opened, this one included */
 };
 
 /* Raw frame: what the interpreter holds, interpreted by version in user space. */
@@ -133,6 +150,7 @@ enum wire_loss {
 	WIRE_LOSS_UNKNOWN_SITE = 7,
 	WIRE_LOSS_STACK_RECORD = 8, /* the ring had no room for a stack's frames */
 	WIRE_LOSS_REENTERED = 9, /* per-CPU scratch was in use */
+	WIRE_LOSS_POOL_MAP_FULL = 10, /* a pool's address found no room: new or not, not told */
 	WIRE_LOSS_MAX
 };
 
@@ -176,10 +194,13 @@ enum wire_value {
  *   bits 0-3 kind, 4-7 register, 8-11 value, 12-16 condition,
  *   17-23 return slot (1 + words from rsp to the return address, 0: not known),
  *   24-28 size register (FRESH: 1 + the register with the size class's index, 0: not known),
- *   29-31 reserved (0), 32-47 displacement (signed), 48-63 index into the plan.
+ *   29-30 file (windows: whose counters), 31 windows: tells new pools and nothing else,
+ *   32-47 displacement (signed), 48-63 index into the plan.
  */
 #define WIRE_COOKIE_RETURN_SLOT(slot) ((__u64)((slot) & 127) << 17)
 #define WIRE_COOKIE_SIZE_REGISTER(reg) ((__u64)((reg) & 31) << 24)
+#define WIRE_COOKIE_FILE(file) ((__u64)((file) & 3) << 29)
+#define WIRE_COOKIE_NEW_POOLS ((__u64)1 << 31)
 #define WIRE_COOKIE(kind, reg, value, condition, displacement, index)                   \
 	((__u64)((kind) & 15) | (__u64)((reg) & 15) << 4 | (__u64)((value) & 15) << 8 |  \
 	 (__u64)((condition) & 31) << 12 | (__u64)((displacement) & 0xffff) << 32 |      \
@@ -193,6 +214,7 @@ _Static_assert(sizeof(struct wire_create) == 32, "wire_create");
 _Static_assert(sizeof(struct wire_realloc) == 40, "wire_realloc");
 _Static_assert(sizeof(struct wire_mapping) == 56, "wire_mapping");
 _Static_assert(sizeof(struct wire_process) == 16, "wire_process");
+_Static_assert(sizeof(struct wire_limit) == 16, "wire_limit");
 _Static_assert(sizeof(struct wire_frame) == 16, "wire_frame");
 _Static_assert(sizeof(struct wire_stack) == 24, "wire_stack");
 #endif

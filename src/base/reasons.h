@@ -24,6 +24,7 @@
 	X(7, UNKNOWN_SITE, "unknown_site", "a probe was hit that is not in the plan")           \
 	X(8, STACK_RECORD_LOST, "stack_record_lost", "a stack's frames did not fit the ring")   \
 	X(9, REENTERED, "reentered", "a probe was hit while another one was handled")           \
+	X(10, POOL_MAP_FULL, "pool_map_full", "the table of known pools was full")              \
 	X(100, RECORD_MALFORMED, "record_malformed", "a ring record was malformed")             \
 	X(101, LEDGER_FULL, "ledger_full", "more blocks were outstanding than the cap allows")  \
 	X(102, STACK_UNKNOWN, "stack_unknown", "a block's stack was never delivered")           \

@@ -34,7 +34,7 @@ static int check_options(const struct capture_options *options, struct fault *re
 }
 
 /* The kernel silently sets no breakpoint in a process whose first thread has exited. */
-static int check_leader(pid_t pid, struct fault *reterr_fault)
+int capture_check_leader(pid_t pid, struct fault *reterr_fault)
 {
 	_cleanup_free_ char *text = NULL;
 	char path[PROC_PATH_MAX];
@@ -94,7 +94,9 @@ int capture_prepare(const struct capture_options *options, struct capture **ret,
 	capture = calloc(1, sizeof(*capture));
 	if (!capture)
 		return -ENOMEM;
+	capture->memory_fd = -1;
 	capture->pid = options->pid;
+	capture->windows = options->windows;
 	capture->native = options->native;
 	capture->empty_programs = options->empty_programs;
 	capture->ring_bytes =
@@ -103,7 +105,7 @@ int capture_prepare(const struct capture_options *options, struct capture **ret,
 	if (r < 0)
 		return r;
 	capture->settings.wakeup_bytes = capture->ring_bytes / WAKEUP_FRACTION;
-	r = check_leader(options->pid, reterr_fault);
+	r = capture_check_leader(options->pid, reterr_fault);
 	if (r < 0)
 		return r;
 	kernel_features_probe(&capture->features);
@@ -113,6 +115,7 @@ int capture_prepare(const struct capture_options *options, struct capture **ret,
 	r = prepare_files(capture, options, reterr_fault);
 	if (r < 0)
 		return r;
+	windows_settings(capture);
 	*ret = TAKE_PTR(capture);
 	return 0;
 }
@@ -122,6 +125,7 @@ void capture_free(struct capture *capture)
 	if (!capture)
 		return;
 	capture_detach(capture);
+	windows_done(capture);
 	for (size_t i = 0; i < capture->n_files; i++)
 		probed_file_done(&capture->files[i]);
 	ring_buffer__free(capture->ring);
@@ -146,8 +150,13 @@ static void choose_programs(struct capture *capture)
 	bool wanted[SITE_PROGRAMS] = {false};
 
 	for (size_t i = 0; i < capture->n_files; i++) {
-		for (size_t j = 0; j < capture->files[i].n_sites; j++)
-			wanted[capture->files[i].sites[j].program] = true;
+		for (size_t j = 0; j < capture->files[i].n_sites; j++) {
+			const struct capture_site *site = &capture->files[i].sites[j];
+
+			wanted[site->program] = true;
+			if (capture->windows && site->plan->kind == SITE_FRESH)
+				wanted[PROGRAM_NEW_POOL] = true;
+		}
 	}
 	for (int i = 0; i < SITE_PROGRAMS; i++)
 		bpf_program__set_autoload(capture_program(capture, i), wanted[i]);
@@ -196,10 +205,14 @@ int capture_load(struct capture *capture, struct fault *reterr_fault)
 	capture->skeleton->rodata->settings = capture->settings;
 	capture->skeleton->bss->stack_seed = STACK_SEED;
 	capture->skeleton->bss->break_before = current_break(capture->pid);
+	capture->skeleton->bss->break_max = capture->skeleton->bss->break_before;
 	bpf_map__set_max_entries(capture->skeleton->maps.ring, (uint32_t)capture->ring_bytes);
+	windows_sizes(capture);
 	r = capture_bpf__load(capture->skeleton);
 	if (r == 0)
 		r = ring_open(capture);
+	if (r == 0)
+		r = windows_map(capture);
 	if (r == 0)
 		return 0;
 	capture_bpf__destroy(capture->skeleton);
@@ -207,51 +220,54 @@ int capture_load(struct capture *capture, struct fault *reterr_fault)
 	return fault_set(reterr_fault, r, REASON_KERNEL_LACKS, 0, "loading programs");
 }
 
-static int attach_all(struct capture *capture, int memory_fd, struct fault *reterr_fault)
+static int attach_all(struct capture *capture, struct fault *reterr_fault)
 {
 	int r;
 
 	r = links_attach_host(capture, reterr_fault);
-	if (r < 0)
+	if (r < 0 || capture->windows)
 		return r;
 	for (size_t i = 0; i < capture->n_files; i++) {
 		struct probed_file *file = &capture->files[i];
 
-		r = sites_compare(capture, file, memory_fd);
+		r = sites_compare(capture, file, &file->all, capture->memory_fd);
 		if (r < 0)
 			return fault_set(reterr_fault, r, REASON_NOT_MAPPED, 0, "process");
-		r = links_attach_file(capture, file, reterr_fault);
+		r = links_attach(capture, file, &file->all, NULL, reterr_fault);
 		if (r < 0)
 			return r;
+	}
+	for (size_t i = 0; i < capture->n_files; i++) {
+		struct probed_file *file = &capture->files[i];
+
+		capture->n_attached +=
+			sites_read_back(capture, file, &file->all, capture->memory_fd);
 	}
 	return 0;
 }
 
 int capture_attach(struct capture *capture, struct fault *reterr_fault)
 {
-	_cleanup_close_ int memory_fd = -1;
 	char path[PROC_PATH_MAX];
 	int r;
 
 	if (!capture->skeleton)
 		return -EBADF;
 	capture_detach(capture);
-	r = check_leader(capture->pid, reterr_fault);
+	r = capture_check_leader(capture->pid, reterr_fault);
 	if (r < 0)
 		return r;
 	snprintf(path, sizeof(path), "/proc/%d/mem", capture->pid);
-	memory_fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (memory_fd < 0)
+	capture->memory_fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (capture->memory_fd < 0)
 		return fault_set(reterr_fault, -errno, REASON_READ_FAILED, 0, "/proc/PID/mem");
 	sites_refusals_reset(capture);
-	r = attach_all(capture, memory_fd, reterr_fault);
-	if (r < 0) {
+	r = attach_all(capture, reterr_fault);
+	if (r < 0)
 		capture_detach(capture);
-		return r;
-	}
-	for (size_t i = 0; i < capture->n_files; i++)
-		capture->n_attached += sites_read_back(capture, &capture->files[i], memory_fd);
-	return 0;
+	else if (!capture->windows)
+		close(TAKE_FD(capture->memory_fd));
+	return r;
 }
 
 int capture_activate(struct capture *capture)
@@ -271,9 +287,12 @@ void capture_deactivate(struct capture *capture)
 void capture_detach(struct capture *capture)
 {
 	capture_deactivate(capture);
+	capture_close_all(capture);
 	for (size_t i = 0; i < capture->n_files; i++)
-		links_detach_file(&capture->files[i]);
+		links_detach(&capture->files[i].all, NULL);
 	links_detach_host(capture); /* last: forks are told of while there are breakpoints */
+	if (capture->memory_fd >= 0)
+		close(TAKE_FD(capture->memory_fd));
 	capture->n_attached = 0;
 }
 
@@ -374,7 +393,9 @@ int capture_release_children(struct capture *capture)
 {
 	int r = 0;
 
+	if (capture->windows)
+		return windows_release_others(capture);
 	for (size_t i = 0; i < capture->n_files && r == 0; i++)
-		r = links_release_others(capture, &capture->files[i]);
+		r = links_release_others(capture, &capture->files[i], &capture->files[i].all);
 	return r;
 }

@@ -70,8 +70,11 @@ struct capture_options {
 	struct capture_stack_layout layout;
 	/* The interpreter's own text in the target, to tell who calls malloc. */
 	uint64_t interpreter_start, interpreter_end;
+	/* Of the word in which the runtime names whoever tears it down; 0: its end is not told. */
+	uint64_t finalizing_address;
 	size_t ring_bytes;   /* power of two; 0: default */
 	bool native;	     /* probe the C library and memory mappings too */
+	bool windows;	     /* attach no sites: they go in by group (windows.h) */
 	bool empty_programs; /* bench: programs that return at once on the same sites */
 };
 
@@ -92,6 +95,10 @@ int capture_prepare(const struct capture_options *options, struct capture **ret,
 		    struct fault *reterr_fault);
 int capture_load(struct capture *capture, struct fault *reterr_fault);
 int capture_attach(struct capture *capture, struct fault *reterr_fault);
+/*
+ * Not again after WIRE_FINALIZE, with which the programs deactivate themselves: what the
+ * interpreter frees on its way out is no record's.
+ */
 int capture_activate(struct capture *capture);
 /* Records stop; then the probes go. Both may be called at any time, any number of times. */
 void capture_deactivate(struct capture *capture);

@@ -3,6 +3,8 @@
 #ifndef PYLEAKD_CAPTURE_CAPTURE_PRIVATE_H
 #define PYLEAKD_CAPTURE_CAPTURE_PRIVATE_H
 
+#include <sched.h>
+
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
@@ -10,6 +12,7 @@
 #include "capture/capture.h"
 #include "capture/kernel.h"
 #include "capture/settings.h"
+#include "capture/windows.h"
 #include "pyleakd/settings.h"
 
 #include "capture.skel.h"
@@ -24,6 +27,7 @@ enum site_program {
 	PROGRAM_NATIVE_RETURN, /* a uretprobe */
 	PROGRAM_REALLOC_ENTER,
 	PROGRAM_REALLOC_RETURN,
+	PROGRAM_NEW_POOL, /* of fresh-pool sites in groups that tell new pools */
 	PROGRAM_NOTHING,
 	SITE_PROGRAMS
 };
@@ -41,6 +45,16 @@ struct capture_site {
 	uint16_t index;	 /* into the plan */
 	uint8_t state;	 /* enum site_state */
 	uint8_t program; /* enum site_program */
+	uint8_t group;	 /* 1 + the open group that it is in; 0: none */
+};
+
+/* Sites that go in and out together, by one link for each of their programs. */
+struct site_set {
+	struct capture_site **sites; /* sorted by program and then by address */
+	size_t n_sites;
+	bool new_pools;	 /* they tell new pools instead of what they otherwise do */
+	uint64_t cookie; /* what all of their cookies have besides */
+	struct bpf_link *links[SITE_PROGRAMS];
 };
 
 /* One file with its sites, sorted by program and then by address. */
@@ -49,7 +63,26 @@ struct probed_file {
 	uint64_t bias;
 	struct capture_site *sites;
 	size_t n_sites;
-	struct bpf_link *links[SITE_PROGRAMS];
+	struct site_set all; /* attached where there are no windows */
+};
+
+struct capture_group {
+	struct probed_file *file; /* NULL: not defined */
+	struct site_set set;
+	bool is_open;
+	bool read_back; /* its breakpoints were looked for once */
+	struct capture_group_use use;
+};
+
+/* priority.c: of this thread. */
+enum priority_raised { PRIORITY_AS_IT_WAS, PRIORITY_IS_REAL_TIME, PRIORITY_IS_NICE };
+
+struct priority {
+	struct capture_priority_use *use;
+	enum priority_raised raised;
+	uint64_t raised_at_ns;
+	int policy, nice; /* as they were */
+	struct sched_param param;
 };
 
 /* One for each reason and kind of site. */
@@ -73,6 +106,14 @@ struct capture {
 	size_t n_host_links;
 	size_t n_attached;
 
+	/* Where sites go in by group. */
+	bool windows;
+	int memory_fd; /* /proc/PID/mem while attached; of the program that ran then */
+	struct capture_group groups[CAPTURE_GROUPS_MAX];
+	struct window_site *window_sites; /* the programs' own, mapped from load on */
+	struct pool_set *pool_sets;
+	struct capture_priority_use priority_use;
+
 	struct capture_refusal refusals[REFUSALS_MAX];
 	size_t n_refusals;
 	/* While it is consumed. */
@@ -82,6 +123,9 @@ struct capture {
 	uint64_t malformed;
 };
 
+/* capture.c: -EOWNERDEAD, NO_LEADER; -ESRCH, NOT_MAPPED. */
+int capture_check_leader(pid_t pid, struct fault *reterr_fault);
+
 /* sites.c */
 int probed_file_init(struct probed_file *file, const struct capture_file *options,
 		     bool empty_programs);
@@ -89,22 +133,44 @@ void probed_file_done(struct probed_file *file);
 /* Refuses what is dangerous by itself, and what differs in the file on disk. */
 int sites_guard(struct capture *capture, struct probed_file *file, struct fault *reterr_fault);
 /* Compares the running text with the plan; -ESRCH: the target is gone. */
-int sites_compare(struct capture *capture, struct probed_file *file, int memory_fd);
+int sites_compare(struct capture *capture, const struct probed_file *file,
+		  const struct site_set *set, int memory_fd);
 /* After attaching: counts breakpoints that are not there; returns how many are. */
-size_t sites_read_back(struct capture *capture, const struct probed_file *file, int memory_fd);
+size_t sites_read_back(struct capture *capture, const struct probed_file *file,
+		       const struct site_set *set, int memory_fd);
+int site_set_init(struct site_set *set, struct probed_file *file, const uint16_t *sites,
+		  size_t n_sites);
+void site_set_done(struct site_set *set); /* its links are gone already */
 void sites_refuse(struct capture *capture, enum reason reason, const struct capture_site *site);
 /* Forgets refusals that concern the last attach only. */
 void sites_refusals_reset(struct capture *capture);
 uint64_t sites_cost_bytes(const struct probed_file *file);
 
 /* links.c */
-int links_attach_file(struct capture *capture, struct probed_file *file,
-		      struct fault *reterr_fault);
-void links_detach_file(struct probed_file *file);
-int links_release_others(const struct capture *capture, struct probed_file *file);
+/* priority, which may be NULL, is looked after between two links. */
+int links_attach(struct capture *capture, const struct probed_file *file, struct site_set *set,
+		 struct priority *priority, struct fault *reterr_fault);
+void links_detach(struct site_set *set, struct priority *priority);
+int links_release_others(const struct capture *capture, const struct probed_file *file,
+			 const struct site_set *set);
 int links_attach_host(struct capture *capture, struct fault *reterr_fault);
 void links_detach_host(struct capture *capture);
 struct bpf_program *capture_program(const struct capture *capture, enum site_program program);
+
+/* windows.c */
+/* After the plans were fitted: where each site's counter will be. */
+void windows_settings(struct capture *capture);
+void windows_sizes(struct capture *capture); /* of the maps; before they are loaded */
+int windows_map(struct capture *capture);    /* behind */
+void windows_done(struct capture *capture);
+int windows_release_others(const struct capture *capture);
+
+/* priority.c */
+void priority_raise(struct priority *priority, struct capture *capture);
+/* May be called more than once. */
+void priority_give_back(struct priority *priority);
+/* Gives it back if that is due. */
+void priority_look(struct priority *priority);
 
 /* ring.c */
 int ring_open(struct capture *capture);

@@ -34,6 +34,8 @@ struct bpf_program *capture_program(const struct capture *capture, enum site_pro
 		return skeleton->progs.on_realloc_enter;
 	case PROGRAM_REALLOC_RETURN:
 		return skeleton->progs.on_realloc_return;
+	case PROGRAM_NEW_POOL:
+		return skeleton->progs.on_new_pool;
 	case PROGRAM_NOTHING:
 	case SITE_PROGRAMS:
 		break;
@@ -59,25 +61,26 @@ static void batch_done(struct batch *batch)
 	*batch = (struct batch){0};
 }
 
-static int batch_init(struct batch *batch, const struct capture *capture, struct probed_file *file,
-		      enum site_program program)
+static int batch_init(struct batch *batch, const struct capture *capture,
+		      const struct site_set *set, enum site_program program)
 {
 	*batch = (struct batch){
 		.program = capture_program(capture, program),
 		.uretprobe = program == PROGRAM_NATIVE_RETURN,
-		.sites = calloc(file->n_sites + 1, sizeof(struct capture_site *)),
-		.offsets = calloc(file->n_sites + 1, sizeof(unsigned long)),
-		.cookies = calloc(file->n_sites + 1, sizeof(__u64)),
+		.sites = calloc(set->n_sites + 1, sizeof(struct capture_site *)),
+		.offsets = calloc(set->n_sites + 1, sizeof(unsigned long)),
+		.cookies = calloc(set->n_sites + 1, sizeof(__u64)),
 	};
 	if (!batch->sites || !batch->offsets || !batch->cookies) {
 		batch_done(batch);
 		return -ENOMEM;
 	}
-	for (size_t i = 0; i < file->n_sites; i++) {
-		struct capture_site *site = &file->sites[i];
+	for (size_t i = 0; i < set->n_sites; i++) {
+		struct capture_site *site = set->sites[i];
 		const struct plan_site *plan = site->plan;
 
-		if (site->program != program || site->state != SITE_WANTED)
+		if ((set->new_pools ? PROGRAM_NEW_POOL : site->program) != program ||
+		    site->state != SITE_WANTED)
 			continue;
 		batch->sites[batch->n] = site;
 		batch->offsets[batch->n] = plan->offset;
@@ -85,7 +88,7 @@ static int batch_init(struct batch *batch, const struct capture *capture, struct
 			WIRE_COOKIE(plan->kind, plan->reg, plan->value, plan->condition,
 				    plan->displacement, site->index) |
 			WIRE_COOKIE_RETURN_SLOT(plan->return_slot) |
-			WIRE_COOKIE_SIZE_REGISTER(plan->size_register);
+			WIRE_COOKIE_SIZE_REGISTER(plan->size_register) | set->cookie;
 		batch->n++;
 	}
 	return 0;
@@ -143,59 +146,63 @@ static int batch_bisect(const struct batch *batch, struct capture *capture, cons
 	return batch_bisect(batch, capture, path, from + n / 2, n - n / 2, refused);
 }
 
-static int attach_program(struct capture *capture, struct probed_file *file,
-			  enum site_program program)
+static int attach_program(struct capture *capture, const struct probed_file *file,
+			  struct site_set *set, enum site_program program)
 {
 	__attribute__((cleanup(batch_done))) struct batch batch;
 	size_t refused = 0;
 	int r;
 
-	r = batch_init(&batch, capture, file, program);
+	r = batch_init(&batch, capture, set, program);
 	if (r < 0 || batch.n == 0)
 		return r;
-	r = batch_attach(&batch, capture->pid, file->path, 0, batch.n, &file->links[program]);
+	r = batch_attach(&batch, capture->pid, file->path, 0, batch.n, &set->links[program]);
 	if (!is_refusal(r))
 		return r;
 	r = batch_bisect(&batch, capture, file->path, 0, batch.n, &refused);
 	if (r < 0)
 		return r;
 	batch_done(&batch);
-	r = batch_init(&batch, capture, file, program);
+	r = batch_init(&batch, capture, set, program);
 	if (r < 0 || batch.n == 0)
 		return r;
-	return batch_attach(&batch, capture->pid, file->path, 0, batch.n, &file->links[program]);
+	return batch_attach(&batch, capture->pid, file->path, 0, batch.n, &set->links[program]);
 }
 
-int links_attach_file(struct capture *capture, struct probed_file *file, struct fault *reterr_fault)
+int links_attach(struct capture *capture, const struct probed_file *file, struct site_set *set,
+		 struct priority *priority, struct fault *reterr_fault)
 {
 	/* Frees before allocations: an allocation whose free is missed would look like a leak. */
 	static const uint8_t order[] = {
 		PROGRAM_FREE,	      PROGRAM_REALLOC_ENTER, PROGRAM_REALLOC_RETURN,
 		PROGRAM_NATIVE_ENTER, PROGRAM_NATIVE_RETURN, PROGRAM_NATIVE_ALLOC,
-		PROGRAM_ALLOC,	      PROGRAM_CREATE,	     PROGRAM_NOTHING,
+		PROGRAM_ALLOC,	      PROGRAM_CREATE,	     PROGRAM_NEW_POOL,
+		PROGRAM_NOTHING,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(order); i++) {
-		int r = attach_program(capture, file, order[i]);
+		int r = attach_program(capture, file, set, order[i]);
 
 		if (r < 0)
 			return fault_set(reterr_fault, r, REASON_KERNEL_REFUSED_SITE, 0,
 					 "attaching probes");
+		priority_look(priority);
 	}
 	return 0;
 }
 
-void links_detach_file(struct probed_file *file)
+void links_detach(struct site_set *set, struct priority *priority)
 {
 	/* The reverse: allocations first. */
 	for (size_t i = SITE_PROGRAMS; i-- > 0;) {
 		if (i == PROGRAM_FREE)
 			continue;
-		bpf_link__destroy(file->links[i]); /* NULL is legal */
-		file->links[i] = NULL;
+		bpf_link__destroy(set->links[i]); /* NULL is legal */
+		set->links[i] = NULL;
+		priority_look(priority);
 	}
-	bpf_link__destroy(file->links[PROGRAM_FREE]);
-	file->links[PROGRAM_FREE] = NULL;
+	bpf_link__destroy(set->links[PROGRAM_FREE]);
+	set->links[PROGRAM_FREE] = NULL;
 }
 
 /*
@@ -205,16 +212,17 @@ void links_detach_file(struct probed_file *file)
  * (register_for_each_vma(), kernel/events/uprobes.c, 6.18): so a link that is
  * meant for ourselves, who don't map the file, is put in and let go.
  */
-int links_release_others(const struct capture *capture, struct probed_file *file)
+int links_release_others(const struct capture *capture, const struct probed_file *file,
+			 const struct site_set *set)
 {
 	for (unsigned program = 0; program < SITE_PROGRAMS; program++) {
 		__attribute__((cleanup(batch_done))) struct batch batch = {0};
 		struct bpf_link *link = NULL;
 		int r;
 
-		if (!file->links[program])
+		if (!set->links[program])
 			continue;
-		r = batch_init(&batch, capture, file, program);
+		r = batch_init(&batch, capture, set, program);
 		if (r == 0 && batch.n)
 			r = batch_attach(&batch, getpid(), file->path, 0, batch.n, &link);
 		if (r < 0)

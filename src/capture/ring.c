@@ -13,6 +13,7 @@ static size_t record_size_min(uint8_t kind)
 	switch (kind) {
 	case WIRE_ALLOC:
 	case WIRE_NATIVE_ALLOC:
+	case WIRE_NEW_POOL:
 		return sizeof(struct wire_alloc);
 	case WIRE_FREE:
 	case WIRE_NATIVE_FREE:
@@ -32,7 +33,10 @@ static size_t record_size_min(uint8_t kind)
 	case WIRE_FORK:
 	case WIRE_EXEC:
 	case WIRE_EXIT:
+	case WIRE_FINALIZE:
 		return sizeof(struct wire_process);
+	case WIRE_LIMIT:
+		return sizeof(struct wire_limit);
 	}
 	return 0;
 }

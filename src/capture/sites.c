@@ -39,12 +39,33 @@ static int compare_sites(const void *left, const void *right)
 	return a->plan->offset < b->plan->offset ? -1 : a->plan->offset > b->plan->offset;
 }
 
+/* sites: indices into the file's own, sorted ones; NULL: all of them. */
+int site_set_init(struct site_set *set, struct probed_file *file, const uint16_t *sites,
+		  size_t n_sites)
+{
+	struct capture_site **pointers = calloc(n_sites ? n_sites : 1, sizeof(*pointers));
+
+	if (!pointers)
+		return -ENOMEM;
+	for (size_t i = 0; i < n_sites; i++)
+		pointers[i] = &file->sites[sites ? sites[i] : i];
+	*set = (struct site_set){.sites = pointers, .n_sites = n_sites};
+	return 0;
+}
+
+void site_set_done(struct site_set *set)
+{
+	free(set->sites);
+	*set = (struct site_set){0};
+}
+
 int probed_file_init(struct probed_file *file, const struct capture_file *options,
 		     bool empty_programs)
 {
 	const struct plan *plan = options->plan;
 	_cleanup_free_ struct capture_site *sites = NULL;
 	_cleanup_free_ char *path = strdup(options->path);
+	int r;
 
 	if (!path)
 		return -ENOMEM;
@@ -72,12 +93,16 @@ int probed_file_init(struct probed_file *file, const struct capture_file *option
 		.sites = TAKE_PTR(sites),
 		.n_sites = plan->n_sites,
 	};
-	return 0;
+	r = site_set_init(&file->all, file, NULL, file->n_sites);
+	if (r < 0)
+		probed_file_done(file);
+	return r;
 }
 
 void probed_file_done(struct probed_file *file)
 {
-	links_detach_file(file);
+	links_detach(&file->all, NULL);
+	site_set_done(&file->all);
 	free(file->path);
 	free(file->sites);
 	*file = (struct probed_file){0};
@@ -191,35 +216,38 @@ static bool text_matches(const uint8_t *text, const struct plan_site *plan)
 	       !memcmp(text + 1, plan->bytes + 1, plan->length - 1u);
 }
 
-int sites_compare(struct capture *capture, struct probed_file *file, int memory_fd)
+int sites_compare(struct capture *capture, const struct probed_file *file,
+		  const struct site_set *set, int memory_fd)
 {
-	for (size_t i = 0; i < file->n_sites; i++) {
-		struct capture_site *site = &file->sites[i];
+	for (size_t i = 0; i < set->n_sites; i++) {
+		struct capture_site *site = set->sites[i];
+		const struct plan_site *plan = site->plan;
 		uint8_t text[PLAN_SITE_BYTES];
 		ssize_t n;
 
 		if (site->state == SITE_REFUSED)
 			continue;
-		n = pread(memory_fd, text, site->plan->length,
-			  (off_t)(site->plan->vaddr + file->bias));
+		n = pread(memory_fd, text, plan->length, (off_t)(plan->vaddr + file->bias));
 		if (n == 0 || (n < 0 && errno == ESRCH))
 			return -ESRCH; /* /proc/PID/mem of what has exited is empty */
-		if (n == site->plan->length && text_matches(text, site->plan)) {
+		if (n == plan->length && text_matches(text, plan)) {
 			site->state = SITE_WANTED;
-		} else {
-			site->state = SITE_DIFFERS;
-			sites_refuse(capture, REASON_TEXT_DIFFERS, site);
+			continue;
 		}
+		if (site->state != SITE_DIFFERS || !capture->windows) /* said before */
+			sites_refuse(capture, REASON_TEXT_DIFFERS, site);
+		site->state = SITE_DIFFERS;
 	}
 	return 0;
 }
 
-size_t sites_read_back(struct capture *capture, const struct probed_file *file, int memory_fd)
+size_t sites_read_back(struct capture *capture, const struct probed_file *file,
+		       const struct site_set *set, int memory_fd)
 {
 	size_t found = 0;
 
-	for (size_t i = 0; i < file->n_sites; i++) {
-		const struct capture_site *site = &file->sites[i];
+	for (size_t i = 0; i < set->n_sites; i++) {
+		const struct capture_site *site = set->sites[i];
 		uint8_t byte;
 
 		if (site->state != SITE_WANTED)

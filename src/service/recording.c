@@ -56,6 +56,7 @@ static size_t record_bytes(uint8_t kind)
 	switch (kind) {
 	case WIRE_ALLOC:
 	case WIRE_NATIVE_ALLOC:
+	case WIRE_NEW_POOL:
 		return sizeof(struct wire_alloc);
 	case WIRE_FREE:
 	case WIRE_NATIVE_FREE:
@@ -76,6 +77,8 @@ static size_t record_bytes(uint8_t kind)
 	case WIRE_EXEC:
 	case WIRE_EXIT:
 		return sizeof(struct wire_process);
+	case WIRE_LIMIT:
+		return sizeof(struct wire_limit);
 	default:
 		return 0;
 	}

@@ -302,6 +302,7 @@ static struct {
 static size_t n_records;
 
 static struct capture *capture;
+static bool windows; /* sites go in by group (capture_windows.c) */
 
 static void take(void *context, const struct wire_header *record, size_t size)
 {
@@ -352,6 +353,7 @@ static void probe_with(size_t ring_bytes, bool native)
 		.layout = layout,
 		.ring_bytes = ring_bytes,
 		.native = native,
+		.windows = windows,
 		/* All of our own text passes for the interpreter's. */
 		.interpreter_start = text_bias,
 		.interpreter_end = text_bias + (1 << 20),

@@ -47,6 +47,7 @@ static void the_losses_of_bpf_have_the_same_numbers_here(void **state)
 	assert_int_equal(WIRE_LOSS_UNKNOWN_SITE, REASON_UNKNOWN_SITE);
 	assert_int_equal(WIRE_LOSS_STACK_RECORD, REASON_STACK_RECORD_LOST);
 	assert_int_equal(WIRE_LOSS_REENTERED, REASON_REENTERED);
+	assert_int_equal(WIRE_LOSS_POOL_MAP_FULL, REASON_POOL_MAP_FULL);
 	for (unsigned loss = 0; loss < WIRE_LOSS_MAX; loss++)
 		assert_string_not_equal(reason_label((enum reason)loss), "unknown");
 }

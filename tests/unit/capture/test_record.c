@@ -19,7 +19,8 @@ static const struct {
 	{WIRE_NATIVE_ALLOC, 32}, {WIRE_NATIVE_FREE, 16}, {WIRE_NATIVE_REALLOC, 40},
 	{WIRE_MMAP, 56},	 {WIRE_MUNMAP, 56},	 {WIRE_MREMAP, 56},
 	{WIRE_BRK, 56},		 {WIRE_FORK, 16},	 {WIRE_EXEC, 16},
-	{WIRE_EXIT, 16},	 {WIRE_DESTROY, 16},
+	{WIRE_EXIT, 16},	 {WIRE_DESTROY, 16},	 {WIRE_FINALIZE, 16},
+	{WIRE_LIMIT, 16},	 {WIRE_NEW_POOL, 32},
 };
 
 /* A record in memory of just its size, so that a read behind it is caught. */
@@ -55,7 +56,7 @@ static void a_kind_that_does_not_exist_is_refused(void **state)
 
 	(void)state;
 	assert_false(is_whole(bytes, sizeof(bytes)));
-	for (unsigned kind = WIRE_DESTROY + 1; kind < 256; kind++) {
+	for (unsigned kind = WIRE_NEW_POOL + 1; kind < 256; kind++) {
 		bytes[0] = (uint8_t)kind;
 		assert_false(is_whole(bytes, sizeof(bytes)));
 	}
