@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* The insides of samples.h: what its files share. */
+#ifndef PYLEAKD_LEDGER_SAMPLES_STATE_H
+#define PYLEAKD_LEDGER_SAMPLES_STATE_H
+
+#include "base/table.h"
+#include "ledger/samples.h"
+
+#define TICKS_PER_SECOND 64 /* 2 years in 32 bits */
+#define TICKS_NEVER UINT32_MAX
+#define LEVEL_MAX 31
+#define SAMPLE_STEP 8 /* sizes are kept in steps of 8 bytes: what allocators give is a multiple */
+#define NO_INDEX UINT32_MAX
+
+enum slot_state { SLOT_FREE, SLOT_CANDIDATE, SLOT_SAMPLE };
+
+struct slot {
+	uint64_t address;
+	union {
+		uint64_t fingerprint[SAMPLE_WORDS]; /* of a sample */
+		uint64_t position; /* of a candidate: which of its window's sightings, from 1 */
+	};
+	uint32_t stack, type; /* indices; free: stack is the next free slot */
+	uint32_t seen, due;   /* ticks */
+	uint32_t own_steps, buffer_steps;
+	uint16_t window; /* index; 0: none */
+	uint16_t site;
+	uint32_t state : 2;
+	uint32_t kind : 2;
+	uint32_t tier : 1;
+	uint32_t size_class : 7;
+	uint32_t level : 5;
+	uint32_t zombie : 1;
+	uint32_t unknown : 1; /* at the last look */
+	uint32_t round : 13;  /* of samples_due in which it was handed out; 0: in none */
+};
+_Static_assert(sizeof(struct slot) == 64, "a sample costs 64 bytes");
+#define ROUND_MAX ((1u << 13) - 1)
+
+struct stack_record {
+	uint64_t key;		      /* free: the next free record */
+	uint32_t candidates, samples; /* both 0: free */
+	uint32_t mark;		      /* of whoever goes through the stacks */
+};
+
+struct type_record {
+	uint64_t key;
+	float hot, cold; /* sightings in complete windows, by tier; the old ones fade */
+	uint32_t pending_window, pending_hot, pending_cold; /* of a window that is not over */
+	bool mixed;
+};
+
+struct window_record {
+	uint32_t window; /* 0: free, position is the next free one */
+	uint32_t ordinal;
+	uint32_t users; /* candidates and samples */
+	uint8_t stream;
+	bool ended, complete;
+	double weight;	   /* 0: not known */
+	uint64_t position; /* sightings so far */
+};
+
+struct samples {
+	struct samples_limits limits;
+	struct samples_totals totals;
+	struct table by_address; /* → index into slots */
+	struct slot *slots;
+	size_t n_slots, slots_capacity, slots_max;
+	uint32_t free_slot;
+	struct table by_stack; /* → index into stacks */
+	struct stack_record *stacks;
+	size_t n_stacks, stacks_capacity;
+	uint32_t free_stack;
+	struct table by_type; /* → index into types; types[0] stands for those without room */
+	struct type_record *types;
+	size_t n_types, types_capacity;
+	struct table by_window; /* → index into windows; 0 is none */
+	struct window_record *windows;
+	size_t n_windows, windows_capacity;
+	uint32_t free_window;
+	uint32_t stream_windows[SAMPLES_STREAMS];
+	uint64_t draws; /* of random numbers */
+	size_t cursor;	/* where samples_due goes on */
+	uint32_t next_due, round;
+};
+
+static inline uint32_t ticks_of(double seconds)
+{
+	if (!(seconds > 0))
+		return 0;
+	if (seconds >= (double)(TICKS_NEVER - 1) / TICKS_PER_SECOND)
+		return TICKS_NEVER - 1;
+	return (uint32_t)(seconds * TICKS_PER_SECOND);
+}
+
+static inline double expansion_of(const struct slot *slot)
+{
+	return (double)(1ull << slot->level);
+}
+
+/* Makes room for one more of size bytes in a growing array. -ENOMEM, -ENOSPC: n is max. */
+int samples_grow(void **array, size_t *capacity, size_t n, size_t max, size_t size);
+/* The slot is free afterwards, and what it held on to is given back. */
+void samples_remove(struct samples *samples, struct slot *slot);
+void samples_set_state(struct samples *samples, struct slot *slot, enum slot_state state);
+uint64_t samples_draw(struct samples *samples);
+
+/* The type's record; the one of all others where there is no room. Never NULL. */
+uint32_t samples_type_index(struct samples *samples, uint64_t type);
+void samples_types_learn(struct samples *samples, uint32_t window, bool complete);
+
+/* The window's index, made where it is new; 0: no window, no room or no memory. */
+uint16_t samples_window_index(struct samples *samples, uint32_t window);
+void samples_window_unref(struct samples *samples, uint16_t index);
+
+/* Half of those of the stacks that have most go, so that at least an eighth of the limit is free.
+ */
+void samples_thin(struct samples *samples, enum slot_state state);
+
+/* Does the sample count, and from which window (index; 0: always-on)? */
+bool samples_counts(const struct samples *samples, const struct slot *slot, uint16_t *ret_window);
+
+#endif
