@@ -11,6 +11,7 @@
 #define CODE_TEXTS_PER_CODE 2 /* function and file; superseded ones have to fit as well */
 #define CODE_TEXTS_MAX_BYTES (128u << 20)
 #define CODE_UNIT_BYTES 2
+#define CODE_GONE_MAX 4096 /* unreadable addresses that are remembered in a look */
 
 struct code_entry {
 	struct code_fingerprint fingerprint;
@@ -19,6 +20,7 @@ struct code_entry {
 	size_t table_bytes;
 	uint64_t code_bytes;
 	bool forgotten;
+	uint64_t look; /* in which it was last compared with the target */
 };
 
 struct code_cache {
@@ -26,6 +28,8 @@ struct code_cache {
 	struct table entries; /* address → struct code_entry *, which it owns */
 	struct texts *texts;
 	size_t tables_bytes; /* of all entries */
+	uint64_t look;	     /* number of the present one; 0: none was begun */
+	struct table gone;   /* addresses that did not read in this look */
 };
 
 DEFINE_CLEANUP(struct code_cache *, code_cache_free)
@@ -50,6 +54,7 @@ int code_cache_new_in(struct memory *memory, const struct layout *layout, uint64
 		return -ENOMEM;
 	code_reader_init(&cache->reader, memory, layout, code_type);
 	cache->entries = table_init(max_codes);
+	cache->gone = table_init(CODE_GONE_MAX);
 	error = texts_new(max_codes * CODE_TEXTS_PER_CODE, CODE_TEXTS_MAX_BYTES, &cache->texts);
 	if (error < 0)
 		return error;
@@ -78,6 +83,7 @@ void code_cache_free(struct code_cache *cache)
 	while (table_next(&cache->entries, &iterator, &cell))
 		code_entry_free((struct code_entry *)(uintptr_t)cell->value);
 	table_done(&cache->entries);
+	table_done(&cache->gone);
 	texts_free(cache->texts);
 	code_reader_done(&cache->reader);
 	free(cache);
@@ -98,6 +104,18 @@ bool code_cache_forget(struct code_cache *cache, uint64_t address)
 	if (entry)
 		entry->forgotten = true;
 	return was_known;
+}
+
+void code_cache_begin_look(struct code_cache *cache)
+{
+	cache->look++;
+	table_clear(&cache->gone);
+}
+
+void code_cache_expect(struct code_cache *cache, uint64_t address)
+{
+	table_remove(&cache->gone, address, NULL);
+	code_cache_forget(cache, address);
 }
 
 /* A new entry of what was read; takes the object's table. */
@@ -161,7 +179,7 @@ static int entry_load(struct code_cache *cache, uint64_t address,
 }
 
 /* What is known of the code object, after a look at whether it is still that one. */
-static int entry_current(struct code_cache *cache, uint64_t address, struct code_entry **ret,
+static int entry_compare(struct code_cache *cache, uint64_t address, struct code_entry **ret,
 			 struct fault *reterr_fault)
 {
 	struct code_entry *entry = entry_find(cache, address);
@@ -183,6 +201,29 @@ static int entry_current(struct code_cache *cache, uint64_t address, struct code
 		return 0;
 	}
 	return entry_load(cache, address, &fingerprint, ret, reterr_fault);
+}
+
+static int entry_current(struct code_cache *cache, uint64_t address, struct code_entry **ret,
+			 struct fault *reterr_fault)
+{
+	struct code_entry *entry = entry_find(cache, address);
+	int error;
+
+	if (cache->look && entry && entry->look == cache->look && !entry->forgotten) {
+		*ret = entry;
+		return 0;
+	}
+	if (table_has(&cache->gone, address))
+		return fault_set(reterr_fault, -EBADMSG, REASON_CODE_UNREADABLE, address, NULL);
+	error = entry_compare(cache, address, &entry, reterr_fault);
+	if (error < 0) {
+		if (cache->look) /* full: it is asked again */
+			(void)table_put(&cache->gone, address, 1);
+		return error;
+	}
+	entry->look = cache->look;
+	*ret = entry;
+	return 0;
 }
 
 /*

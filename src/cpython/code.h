@@ -26,8 +26,8 @@ struct code_location {
  *	address → { fingerprint, function, file, first line, line table }
  *
  * The fingerprint is a few of the object's words; it is compared with the
- * target's each time, so an address that was given to another code object is
- * noticed.  A code object that does not read any more is taken from here,
+ * target's each time (code_cache_begin_look() has the exception), so an
+ * address that was given to another code object is noticed.  A code object that does not read any more is taken from here,
  * unless it was forgotten.
  *
  * Functions are named by co_qualname, which 3.11 introduced; before, by
@@ -53,6 +53,15 @@ void code_cache_free(struct code_cache *cache);
  */
 int code_cache_resolve(struct code_cache *cache, uint64_t code_address, uint64_t position,
 		       struct code_location *ret, struct fault *reterr_fault);
+/*
+ * Begins a look: what is known is compared with the target once more.  Within
+ * one look, what was compared, or could not be read, stands as it is, unless it
+ * is forgotten or made anew; before the first one nothing does.  For whoever
+ * sees the target's frees, and begins a look every few milliseconds.
+ */
+void code_cache_begin_look(struct code_cache *cache);
+/* An object was created at this address: what could not be read there before may read now. */
+void code_cache_expect(struct code_cache *cache, uint64_t address);
 /* A code object at this address died: what is known of it is not used for later stacks. Returns
  * whether it was known. */
 bool code_cache_forget(struct code_cache *cache, uint64_t address);

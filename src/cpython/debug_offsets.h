@@ -22,6 +22,7 @@
 
 /* X(field of struct layout, group, member of the group) */
 #define DEBUG_OFFSET_FIELDS(X)                                                                  \
+	X(runtime_finalizing, runtime_state, finalizing)                                        \
 	X(runtime_interpreters_head, runtime_state, interpreters_head)                          \
 	X(interp_id, interpreter_state, id)                                                     \
 	X(interp_next, interpreter_state, next)                                                 \

@@ -90,6 +90,16 @@ struct interpreter_stack_roots {
 int interpreter_stack_roots(const struct interpreter *interpreter,
 			    struct interpreter_stack_roots *ret, struct fault *reterr_fault);
 
+/*
+ * Where the runtime names the thread state that tears it down: from after the
+ * last atexit function on, before the first object goes.  0: the layout does
+ * not say.
+ */
+uint64_t interpreter_finalizing_address(const struct interpreter *interpreter);
+/* Whether it has begun to. -ENOENT: the layout does not say; else as memory_read_u64(). */
+int interpreter_is_finalizing(const struct interpreter *interpreter, bool *ret,
+			      struct fault *reterr_fault);
+
 /* One allocator state: the process's up to 3.11, an interpreter's from 3.12 on. */
 struct interpreter_arenas {
 	uint64_t interp; /* whose; 0: the process's */

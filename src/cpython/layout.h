@@ -20,6 +20,7 @@
 #define LAYOUT_FIELDS(X)                                                                        \
 	X(runtime_size)                                                                         \
 	X(runtime_tstate_current) /* gilstate.tstate_current, up to 3.11 */                     \
+	X(runtime_finalizing) /* _finalizing: the thread state that tears the heap down */      \
 	X(runtime_interpreters_head)                                                            \
 	X(runtime_interpreters_main)                                                            \
 	X(runtime_tss_key) /* autoTSSkey */                                                     \

@@ -36,6 +36,7 @@ enum kind {
 	KIND_NUMBER,
 	KIND_VERDICT,
 	KIND_FLAG,
+	KIND_MOMENT,
 	KIND_NULL,
 };
 
@@ -61,6 +62,8 @@ static const struct field session_fields[] = {
 	{"events", KIND_COUNT, offsetof(struct snapshot, events)},
 	{"events_lost", KIND_COUNT, offsetof(struct snapshot, events_lost)},
 	{"coverage_ratio", KIND_NUMBER, offsetof(struct snapshot, coverage_ratio)},
+	{"moment", KIND_MOMENT, offsetof(struct snapshot, moment)},
+	{"reconciled_seconds", KIND_NUMBER, offsetof(struct snapshot, reconciled_seconds)},
 };
 
 static const struct field totals_fields[] = {
@@ -155,6 +158,8 @@ static json_t *json_field(const struct field *field, const void *row)
 		return json_number(*(const double *)value);
 	case KIND_VERDICT:
 		return json_string(verdict_name(*(const enum verdict *)value));
+	case KIND_MOMENT:
+		return json_string(snapshot_moment_key(*(const enum snapshot_moment *)value));
 	case KIND_FLAG:
 		return json_boolean(*(const bool *)value);
 	case KIND_NULL:

@@ -43,6 +43,18 @@ static int fail(struct storage *storage, int error)
 	return storage->error;
 }
 
+const char *snapshot_moment_key(enum snapshot_moment moment)
+{
+	static const char *const keys[SNAPSHOT_MOMENTS] = {
+		[MOMENT_SESSION_END] = "session_end",
+		[MOMENT_FINALIZATION] = "finalization",
+		[MOMENT_EXIT] = "exit",
+		[MOMENT_EXEC] = "exec",
+	};
+
+	return keys[moment];
+}
+
 int snapshot_new(struct snapshot **ret)
 {
 	struct storage *storage = calloc(1, sizeof(*storage));
@@ -55,6 +67,7 @@ int snapshot_new(struct snapshot **ret)
 		.mode = "exact",
 		.overhead_ratio = NAN,
 		.coverage_ratio = NAN,
+		.reconciled_seconds = NAN,
 	};
 	*ret = &storage->snapshot;
 	return 0;

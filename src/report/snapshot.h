@@ -42,6 +42,18 @@ struct snapshot_site {
 	bool other;			     /* the merged rest */
 };
 
+/* Of which moment the report is. */
+enum snapshot_moment {
+	MOMENT_SESSION_END, /* the target ran on */
+	MOMENT_FINALIZATION, /* the interpreter was about to tear its heap down */
+	MOMENT_EXIT, /* the process ended otherwise: killed, or by os._exit() */
+	MOMENT_EXEC, /* it went on as another program */
+	SNAPSHOT_MOMENTS
+};
+
+/* As the JSON report has it; static. */
+const char *snapshot_moment_key(enum snapshot_moment moment);
+
 struct snapshot_refusal {
 	const char *what;
 	const char *why;
@@ -58,6 +70,8 @@ struct snapshot {
 	const char *python;    /* "3.11.2" */
 	double target_started; /* seconds since the epoch */
 	const char *mode;      /* "exact", "watch" */
+	enum snapshot_moment moment;
+	double reconciled_seconds; /* when the heap was last read, after the start; NAN: never */
 	double session_started, duration_seconds;
 	double overhead_ratio; /* NAN: not measured */
 	uint64_t events, events_lost;

@@ -240,6 +240,27 @@ static void add_refusals(struct text *text)
 	}
 }
 
+/* Of which moment it is, where that is not the session's end. */
+static void add_moment(struct text *text)
+{
+	static const char *const moments[SNAPSHOT_MOMENTS] = {
+		[MOMENT_FINALIZATION] = "the interpreter's end, before it freed what was left",
+		[MOMENT_EXIT] = "the process's end, without one of its interpreter",
+		[MOMENT_EXEC] = "the program's end, when another one took its place",
+	};
+	const struct snapshot *snapshot = text->snapshot;
+	char number[TEXT_NUMBER_MAX];
+
+	if (snapshot->moment == MOMENT_SESSION_END)
+		return;
+	begin_label(text, NULL, "as of");
+	add_part(text, NULL, "", moments[snapshot->moment]);
+	if (!isnan(snapshot->reconciled_seconds))
+		add_part_printf(text, NULL, GAP, "its heap was last read at %s",
+				text_duration(number, snapshot->reconciled_seconds));
+	end_line(text);
+}
+
 static void add_incompleteness(struct text *text)
 {
 	const struct snapshot *snapshot = text->snapshot;
@@ -564,6 +585,7 @@ int report_text(const struct snapshot *snapshot, const struct report_options *op
 	if (r < 0)
 		return r;
 	add_title(&text);
+	add_moment(&text);
 	add_incompleteness(&text);
 	end_line(&text);
 	add_answer(&text);

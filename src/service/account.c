@@ -36,21 +36,26 @@ static int name_type(const struct ledger_block *block, void *context)
 	return 0;
 }
 
-int session_account(struct session *session, double time_seconds, bool complete)
+int session_account(struct session *session, double time_seconds, enum session_look look)
 {
 	struct fault fault = { 0 };
 	int r;
 
 	if (session->reconcile) {
-		r = reconcile_run(session->reconcile, complete, &session->books, &fault);
+		r = reconcile_run(session->reconcile, look == SESSION_LOOK_COMPLETE,
+				  &session->books, &fault);
 		if (r == -ENOMEM)
 			return r;
 		/* A heap that can't be read (any more) leaves the last books standing. */
 		session->books_valid |= r == 0;
+		if (r == 0)
+			session->reconciled_seconds = time_seconds;
 	}
+	ledger_blocks_visit(session->ledger, name_type, session->types);
+	if (look == SESSION_LOOK_EARLY)
+		return 0;
 	if (session->books_valid)
 		judge_observe(session->judge, SESSION_HEAP_KEY, time_seconds,
 			      session->books.pool_live_bytes, session->books.pool_live_blocks);
-	ledger_blocks_visit(session->ledger, name_type, session->types);
 	return tell_judge(session, time_seconds);
 }

@@ -22,11 +22,23 @@
 #define CONSUME_US (20 * 1000)
 /* Records taken from one target before the next one has its turn. */
 #define CONSUME_MAX (1u << 20)
+/* Looks at the heap before the first interval is over. */
+#define EARLY_LOOKS 4
 #define NS_PER_SECOND_D ((double)NS_PER_SECOND)
 
 double adhoc_now(const struct adhoc *adhoc)
 {
 	return (double)(clock_monotonic_ns() - adhoc->started_ns) / NS_PER_SECOND_D;
+}
+
+static double now_of_adhoc(void *context)
+{
+	return adhoc_now(context);
+}
+
+struct session_clock adhoc_clock(struct adhoc *adhoc)
+{
+	return (struct session_clock){ now_of_adhoc, adhoc };
 }
 
 bool adhoc_has_target(const struct adhoc *adhoc, pid_t pid)
@@ -40,10 +52,14 @@ bool adhoc_has_target(const struct adhoc *adhoc, pid_t pid)
 /* Once for each target. */
 static void end_target(struct adhoc *adhoc, size_t i)
 {
+	const struct session_clock clock = adhoc_clock(adhoc);
+	int r;
+
 	sd_event_source_set_enabled(adhoc->exits[i].source, SD_EVENT_OFF);
-	session_stop(adhoc->sessions[i]);
-	if (--adhoc->n_running == 0)
-		sd_event_exit(adhoc->event, 0);
+	sd_event_source_set_enabled(adhoc->exits[i].ring, SD_EVENT_OFF);
+	r = session_finish(adhoc->sessions[i], &clock);
+	if (--adhoc->n_running == 0 || r < 0)
+		sd_event_exit(adhoc->event, r);
 }
 
 /* A pid that ended is no error: what it left in the ring is still taken. */
@@ -74,6 +90,21 @@ static int watch_exit(struct adhoc *adhoc, pid_t pid, struct adhoc_exit *exit)
 	return 0;
 }
 
+static int on_ring(sd_event_source *source, int fd, uint32_t events, void *userdata);
+
+/*
+ * Edge-triggered: called for what the programs find worth waking somebody for,
+ * and not for every record that lies there.
+ */
+static int watch_ring(struct adhoc *adhoc, const struct session *session, struct adhoc_exit *exit)
+{
+	int fd = session_fd(session);
+
+	if (fd < 0)
+		return 0;
+	return sd_event_add_io(adhoc->event, &exit->ring, fd, EPOLLIN | EPOLLET, on_ring, adhoc);
+}
+
 int adhoc_add(struct adhoc *adhoc, struct session *session)
 {
 	int r;
@@ -84,6 +115,9 @@ int adhoc_add(struct adhoc *adhoc, struct session *session)
 	if (r == -ESRCH) /* gone already: its report is still made */
 		session_stop(session);
 	else if (r < 0)
+		return r;
+	r = watch_ring(adhoc, session, &adhoc->exits[adhoc->n_targets]);
+	if (r < 0)
 		return r;
 	adhoc->sessions[adhoc->n_targets++] = session;
 	return 0;
@@ -148,21 +182,47 @@ static void look_after_children(struct adhoc *adhoc, struct session *session)
 		session_release_children(session);
 }
 
+static int consume_one(struct adhoc *adhoc, size_t i)
+{
+	struct session *session = adhoc->sessions[i];
+	int r;
+
+	if (session_state(session) == SESSION_STOPPED)
+		return 0;
+	r = session_consume(session, CONSUME_MAX);
+	if (r < 0)
+		return r;
+	session_refresh_stacks(session, adhoc_now(adhoc));
+	look_after_children(adhoc, session);
+	if (session_is_over(session))
+		end_target(adhoc, i);
+	return 0;
+}
+
 int adhoc_consume(struct adhoc *adhoc)
 {
 	int r;
 
 	for (size_t i = 0; i < adhoc->n_targets; i++) {
-		struct session *session = adhoc->sessions[i];
-
-		r = session_consume(session, CONSUME_MAX);
+		r = consume_one(adhoc, i);
 		if (r < 0)
 			return r;
-		look_after_children(adhoc, session);
-		if (session_is_over(session) && session_state(session) != SESSION_STOPPED)
-			end_target(adhoc, i);
 	}
 	return 0;
+}
+
+/* A stack came that was not seen before, or the ring fills, or the target comes to an end. */
+static int on_ring(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct adhoc *adhoc = userdata;
+	int r = 0;
+
+	(void)fd;
+	(void)events;
+	for (size_t i = 0; i < adhoc->n_targets && r >= 0; i++)
+		if (adhoc->exits[i].ring == source)
+			r = consume_one(adhoc, i);
+	return r < 0 ? sd_event_exit(adhoc->event, r) : 0;
 }
 
 static int on_consume(sd_event_source *source, uint64_t usec, void *userdata)
@@ -188,19 +248,47 @@ static uint64_t next_interval(const struct adhoc *adhoc, uint64_t usec)
 	return usec + interval_us > now ? usec + interval_us : now + interval_us;
 }
 
+static int look_at_all(struct adhoc *adhoc, double now, enum session_look look)
+{
+	int r;
+
+	for (size_t i = 0; i < adhoc->n_targets; i++) {
+		if (session_state(adhoc->sessions[i]) == SESSION_STOPPED)
+			continue;
+		r = session_tick(adhoc->sessions[i], now, look);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/*
+ * What ends within its first interval was looked at too: after a sixteenth of
+ * it, an eighth, a quarter and a half.
+ */
+static int on_early(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct adhoc *adhoc = userdata;
+	int r;
+
+	r = look_at_all(adhoc, adhoc_now(adhoc), SESSION_LOOK_EARLY);
+	if (r < 0)
+		return sd_event_exit(adhoc->event, r);
+	if (++adhoc->early_looks == EARLY_LOOKS)
+		return sd_event_source_set_enabled(source, SD_EVENT_OFF);
+	usec += adhoc->options->interval_ns / NS_PER_US >> (EARLY_LOOKS + 1 - adhoc->early_looks);
+	return sd_event_source_set_time(source, usec);
+}
+
 static int on_interval(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct adhoc *adhoc = userdata;
 	double now = adhoc_now(adhoc);
 	int r;
 
-	for (size_t i = 0; i < adhoc->n_targets; i++) {
-		if (session_state(adhoc->sessions[i]) == SESSION_STOPPED)
-			continue;
-		r = session_tick(adhoc->sessions[i], now, false);
-		if (r < 0)
-			return sd_event_exit(adhoc->event, r);
-	}
+	r = look_at_all(adhoc, now, SESSION_LOOK_INTERVAL);
+	if (r < 0)
+		return sd_event_exit(adhoc->event, r);
 	live_view_show(adhoc->sessions, adhoc->n_targets, now, adhoc->options);
 	return sd_event_source_set_time(source, next_interval(adhoc, usec));
 }
@@ -289,6 +377,7 @@ void adhoc_done(struct adhoc *adhoc)
 {
 	for (size_t i = 0; i < adhoc->n_targets; i++) {
 		sd_event_source_unref(adhoc->exits[i].source);
+		sd_event_source_unref(adhoc->exits[i].ring);
 		if (adhoc->exits[i].pidfd >= 0)
 			close(adhoc->exits[i].pidfd);
 		session_free(adhoc->sessions[i]);
@@ -310,6 +399,10 @@ int adhoc_loop(struct adhoc *adhoc)
 	if (r < 0)
 		return r;
 	r = add_timer(adhoc, adhoc->options->interval_ns / NS_PER_US, on_interval,
+		      SD_EVENT_PRIORITY_NORMAL - 1);
+	if (r < 0)
+		return r;
+	r = add_timer(adhoc, adhoc->options->interval_ns / NS_PER_US >> EARLY_LOOKS, on_early,
 		      SD_EVENT_PRIORITY_NORMAL - 1);
 	if (r < 0)
 		return r;

@@ -38,19 +38,14 @@ static int open_and_start(struct adhoc *adhoc, pid_t pid, char *ret_message)
 	return 0;
 }
 
-static double now_of_adhoc(void *context)
-{
-	return adhoc_now(context);
-}
-
 /* The report of what was seen, whatever ended the session. */
 static int finish(struct adhoc *adhoc)
 {
+	const struct session_clock clock = adhoc_clock(adhoc);
 	bool leak = false;
 	int r;
 
-	r = final_report(adhoc->sessions, adhoc->n_targets,
-			 &(struct session_clock){ now_of_adhoc, adhoc }, adhoc->options,
+	r = final_report(adhoc->sessions, adhoc->n_targets, &clock, adhoc->options,
 			 adhoc->output, &leak);
 	if (r < 0)
 		return STATUS_FAILED;

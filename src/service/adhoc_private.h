@@ -16,6 +16,7 @@
 /* How a target's exit is noticed. */
 struct adhoc_exit {
 	sd_event_source *source;
+	sd_event_source *ring; /* NULL without probes */
 	int pidfd;
 };
 
@@ -30,6 +31,7 @@ struct adhoc {
 	struct session **sessions;
 	struct adhoc_exit *exits;
 	size_t n_targets, n_running;
+	unsigned early_looks; /* taken before the first interval's end */
 	int signal; /* that was sent to us alone and ended the sessions; 0: none */
 };
 
@@ -46,5 +48,6 @@ int adhoc_consume(struct adhoc *adhoc);
 int adhoc_loop(struct adhoc *adhoc);
 /* Seconds since the sessions' start. */
 double adhoc_now(const struct adhoc *adhoc);
+struct session_clock adhoc_clock(struct adhoc *adhoc);
 
 #endif

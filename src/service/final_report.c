@@ -55,30 +55,13 @@ static int write_one(const struct snapshot *snapshot, const struct options *opti
 	return report_write(snapshot, options, output_is_terminal(output), output_sink(output));
 }
 
-/* The last look takes its time, and the target goes on meanwhile: what is told is of its end. */
-static int end_session(struct session *session, const struct session_clock *clock,
-		       double *ret_end_seconds)
-{
-	double end_seconds;
-	int r;
-
-	r = session_tick(session, clock->now(clock->context), true);
-	if (r < 0)
-		return r;
-	session_quiesce(session);
-	end_seconds = clock->now(clock->context);
-	session_stop(session);
-	*ret_end_seconds = end_seconds;
-	return 0;
-}
-
-static int report_session(struct session *session, double end_seconds,
-			  const struct options *options, struct output *output, bool *leak)
+static int report_session(struct session *session, const struct options *options,
+			  struct output *output, bool *leak)
 {
 	CLEANUP(snapshot_free) struct snapshot *snapshot = NULL;
 	int r;
 
-	r = session_snapshot(session, end_seconds, &snapshot);
+	r = session_snapshot(session, session_ended_seconds(session), &snapshot);
 	return r < 0 ? r : write_one(snapshot, options, output, leak);
 }
 
@@ -97,14 +80,13 @@ static int finish(int error, struct output *output)
 int final_report(struct session **sessions, size_t n, const struct session_clock *clock,
 		 const struct options *options, struct output *output, bool *ret_leak)
 {
-	_cleanup_free_ double *end_seconds = calloc(n + 1, sizeof(*end_seconds));
 	bool leak = false;
-	int r = end_seconds ? 0 : -ENOMEM;
+	int r = 0;
 
 	for (size_t i = 0; i < n && r >= 0; i++)
-		r = end_session(sessions[i], clock, &end_seconds[i]);
+		r = session_finish(sessions[i], clock);
 	for (size_t i = 0; i < n && r >= 0; i++)
-		r = report_session(sessions[i], end_seconds[i], options, output, &leak);
+		r = report_session(sessions[i], options, output, &leak);
 	r = finish(r, output);
 	if (r >= 0)
 		*ret_leak = leak;

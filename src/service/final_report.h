@@ -15,14 +15,8 @@ bool report_has_colour(bool terminal);
 int report_write(const struct snapshot *snapshot, const struct options *options, bool terminal,
 		 const struct sink *sink);
 
-/* Seconds since the sessions' start. */
-struct session_clock {
-	double (*now)(void *context);
-	void *context;
-};
-
 /*
- * Stops the sessions, looks at their heaps a last time and writes what they
+ * Finishes the sessions that are not finished yet, and writes what all of them
  * say. ret_leak: a site's verdict is leak. 0, or -errno (told on the log).
  */
 int final_report(struct session **sessions, size_t n, const struct session_clock *clock,

@@ -54,6 +54,16 @@ static int check_headroom(struct session *session)
 	return -ENOSPC;
 }
 
+/* Of a target that has begun to end already, the end is not told by this word any more. */
+static uint64_t finalizing_address(const struct session *session)
+{
+	bool finalizing;
+
+	if (interpreter_is_finalizing(session->interpreter, &finalizing, NULL) < 0 || finalizing)
+		return 0;
+	return interpreter_finalizing_address(session->interpreter);
+}
+
 static int prepare(struct session *session, struct fault *reterr_fault)
 {
 	struct opening *target = session->target;
@@ -63,6 +73,7 @@ static int prepare(struct session *session, struct fault *reterr_fault)
 		.files = files,
 		.interpreter_start = target->python.text_start,
 		.interpreter_end = target->python.text_end,
+		.finalizing_address = finalizing_address(session),
 		.ring_bytes = session->options.ring_bytes,
 		.native = session->options.native,
 	};

@@ -18,6 +18,7 @@ struct reconcile {
 	struct census *last; /* NULL before the first round */
 	struct table *freed; /* addresses given back while a census is taken; NULL outside */
 	bool freed_overflow;
+	bool frozen;
 	uint64_t round;
 	uint64_t allocations, frees; /* of pool blocks, since the baseline */
 };
@@ -84,11 +85,28 @@ void reconcile_note_pool(struct reconcile *reconcile, bool given_out)
 		reconcile->frees++;
 }
 
+void reconcile_freeze(struct reconcile *reconcile)
+{
+	reconcile->frozen = true;
+}
+
 static int drain(struct reconcile *reconcile)
 {
 	if (!reconcile->source.drain)
 		return 0;
 	return reconcile->source.drain(reconcile->source.context);
+}
+
+/* Was the interpreter still whole when this is asked? What was read before is then too. */
+static int check_whole(const struct reconcile *reconcile, struct fault *reterr_fault)
+{
+	bool finalizing;
+	int r;
+
+	r = interpreter_is_finalizing(reconcile->source.interpreter, &finalizing, reterr_fault);
+	if (r == -ENOENT)
+		return 0;
+	return r == 0 && finalizing ? -ECANCELED : r;
 }
 
 /* The pools as they are now, and the records up to then. */
@@ -105,9 +123,14 @@ static int take_census(struct reconcile *reconcile, struct census **ret,
 	r = census_take(reconcile->source.interpreter, false, &census, reterr_fault);
 	if (r < 0)
 		return r;
+	r = check_whole(reconcile, reterr_fault);
+	if (r < 0)
+		return r;
 	r = drain(reconcile);
 	if (r < 0)
 		return r;
+	if (reconcile->frozen)
+		return -ECANCELED;
 	*ret = TAKE_PTR(census);
 	return 0;
 }
@@ -282,6 +305,8 @@ static int look_at_part(struct collection *collection)
 	r = drain(reconcile);
 	if (r < 0)
 		return r;
+	if (reconcile->frozen) /* some may have been freed before they were looked at */
+		return 0;
 	for (size_t i = 0; i < collection->n_looks; i++) {
 		collection->looks[i].object = objects[i];
 		apply_look(reconcile, &collection->looks[i], collection->books);
@@ -375,7 +400,7 @@ static int look_at_elders(struct reconcile *reconcile)
 		objects_look(reconcile->source.types, elders.looks, elders.n);
 		r = drain(reconcile);
 	}
-	for (size_t i = 0; i < elders.n && r >= 0; i++)
+	for (size_t i = 0; i < elders.n && r >= 0 && !reconcile->frozen; i++)
 		name_buffers(reconcile, &elders.looks[i]);
 	free(elders.looks);
 	return r < 0 ? r : 0;
@@ -433,6 +458,8 @@ int reconcile_run(struct reconcile *reconcile, bool complete, struct reconcile_b
 	int r;
 
 	r = drain(reconcile);
+	if (r >= 0 && reconcile->frozen)
+		r = -ECANCELED;
 	if (r >= 0)
 		r = run_round(&collection, complete, reterr_fault);
 	free(collection.dead);

@@ -74,7 +74,16 @@ void reconcile_note_free(struct reconcile *reconcile, uint64_t address);
 /* To be called for every block of a pool that is given out, and given back. */
 void reconcile_note_pool(struct reconcile *reconcile, bool given_out);
 
-/* complete: look at every object now, as at the end of a session. */
+/*
+ * The target's heap is being torn down, or is gone: what is read of it from
+ * here on, and what was read since the last drain, does not count.
+ */
+void reconcile_freeze(struct reconcile *reconcile);
+
+/*
+ * complete: look at every object now, as at the end of a session.
+ * -ECANCELED: the heap is being torn down; the last round's books stand.
+ */
 int reconcile_run(struct reconcile *reconcile, bool complete, struct reconcile_books *ret,
 		  struct fault *reterr_fault);
 /* The last round's census; NULL before the first. */

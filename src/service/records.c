@@ -2,6 +2,7 @@
 /* What a record does: to the ledger, to the stacks, to the session. */
 #include <errno.h>
 
+#include "base/hash.h"
 #include "service/session_private.h"
 
 /* A free may be that of a code object: what was read of it must not name later stacks. */
@@ -28,10 +29,37 @@ static void note_child(struct session *session, const struct wire_process *recor
 	session->children[session->n_children++] = (pid_t)record->pid;
 }
 
+/* From here on nothing counts: neither records nor what the heap looks like. */
+static void freeze(struct session *session, enum snapshot_moment moment)
+{
+	session->moment = moment;
+	if (session->reconcile)
+		reconcile_freeze(session->reconcile);
+}
+
+/* Types are named while they live, and a program that ends by itself takes them along. */
+static void note_creation(struct session *session, const struct wire_create *record)
+{
+	uint64_t type = record->type;
+	uint64_t *named = &session->named_types[hash_u64(type) % SESSION_NAMED_TYPES];
+	const char *name;
+
+	if (type && type == session->code_type)
+		code_cache_expect(session->codes, record->address);
+	if (!type || *named == type)
+		return;
+	*named = type;
+	type_cache_name(session->types, type, &name, NULL);
+}
+
 void session_record(struct session *session, const struct wire_header *record, size_t size)
 {
 	(void)size;
-	if (session->target_executed || session->target_exited)
+	/*
+	 * The program is over: what comes is another's, in an address space of its own, or of a
+	 * thread that was in the midst of a free when the interpreter set out to end.
+	 */
+	if (session_is_over(session))
 		return;
 	switch (record->kind) {
 	case WIRE_STACK:
@@ -41,14 +69,20 @@ void session_record(struct session *session, const struct wire_header *record, s
 		note_child(session, (const void *)record);
 		return;
 	case WIRE_EXEC:
-		session->target_executed = true;
+		freeze(session, MOMENT_EXEC);
 		session_refuse(session, "all that came after",
 			       "the process started another program (exec), and the session ended "
 			       "there");
 		return;
 	case WIRE_EXIT:
-		session->target_exited = true;
+		freeze(session, MOMENT_EXIT);
 		return;
+	case WIRE_FINALIZE:
+		freeze(session, MOMENT_FINALIZATION);
+		return;
+	case WIRE_CREATE:
+		note_creation(session, (const void *)record);
+		break;
 	case WIRE_ALLOC:
 		if (session->reconcile)
 			reconcile_note_pool(session->reconcile, true);

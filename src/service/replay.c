@@ -139,6 +139,7 @@ int replay_report(struct recording_reader *reader, struct memory *memory, struct
 	if (!session)
 		return -ENOMEM;
 	session->state = SESSION_STOPPED;
+	session->reconciled_seconds = NAN;
 	r = recorded_facts(reader, &session->facts, reterr_fault);
 	if (r < 0)
 		return r;

@@ -38,6 +38,7 @@ int session_make_books(struct session *session, const struct interpreter *interp
 	int r;
 
 	session->interpreter = interpreter;
+	session->code_type = interpreter_symbol(interpreter, "PyCode_Type");
 	r = code_cache_new(interpreter, SESSION_CODES_MAX, &session->codes);
 	if (r < 0)
 		return r;
@@ -62,6 +63,8 @@ int session_open(pid_t pid, const struct session_options *options, struct sessio
 	if (!session)
 		return -ENOMEM;
 	session->options = *options;
+	session->ended_seconds = NAN;
+	session->reconciled_seconds = NAN;
 	r = opening_new(pid, &session->target, ret_message);
 	if (r < 0)
 		return r;
@@ -247,21 +250,24 @@ int session_consume(struct session *session, size_t max_records)
 			       max_records ? max_records : SIZE_MAX);
 }
 
-bool session_is_over(const struct session *session)
-{
-	return session->target_executed;
-}
-
 bool session_target_alive(const struct session *session)
 {
 	return session->target && process_is_alive(&session->target->id);
 }
 
-/* Stacks whose code objects died are sent again; not more often than they can be read. */
-static void ask_for_stacks(struct session *session, double time_seconds)
+/* Not more often than they can be read. */
+void session_refresh_stacks(struct session *session, double time_seconds)
 {
-	if (!session->codes_died || !session->capture ||
-	    time_seconds - session->forgotten_at_seconds < SESSION_FORGET_SECONDS)
+	double pause_seconds = fmin(fmax(SESSION_FORGET_RATIO * time_seconds,
+					 SESSION_FORGET_SECONDS_MIN),
+				    SESSION_FORGET_SECONDS_MAX);
+
+	if (time_seconds - session->codes_looked_at_seconds >= SESSION_CODES_SECONDS) {
+		session->codes_looked_at_seconds = time_seconds;
+		code_cache_begin_look(session->codes);
+	}
+	if (!session->codes_died || session->state != SESSION_PROBED ||
+	    time_seconds - session->forgotten_at_seconds < pause_seconds)
 		return;
 	session->codes_died = false;
 	session->forgotten_at_seconds = time_seconds;
@@ -291,12 +297,12 @@ static void look_at_resident(struct session *session)
 {
 	struct process_memory memory;
 
-	if (process_memory(session->facts.pid, &memory) == 0 && !session->target_executed &&
+	if (process_memory(session->facts.pid, &memory) == 0 && session->moment != MOMENT_EXEC &&
 	    session_target_alive(session))
 		session->resident_bytes = memory.resident_bytes;
 }
 
-int session_tick(struct session *session, double time_seconds, bool complete)
+int session_tick(struct session *session, double time_seconds, enum session_look look)
 {
 	int r;
 
@@ -304,12 +310,39 @@ int session_tick(struct session *session, double time_seconds, bool complete)
 		r = drain_ring(session);
 		if (r < 0)
 			return r;
-		tell_threads(session);
-		ask_for_stacks(session, time_seconds);
+		if (!session_is_over(session))
+			tell_threads(session);
+		session_refresh_stacks(session, time_seconds);
 		capture_counters(session->capture, &session->counters);
 	}
 	look_at_resident(session);
 	recorded_counters(session);
-	recorded_mark(session, RECORDING_TICK, time_seconds, complete);
-	return session_account(session, time_seconds, complete);
+	recorded_mark(session, RECORDING_TICK, time_seconds, look);
+	return session_account(session, time_seconds, look);
+}
+
+int session_finish(struct session *session, const struct session_clock *clock)
+{
+	int r;
+
+	if (!isnan(session->ended_seconds))
+		return 0;
+	r = session_tick(session, clock->now(clock->context), SESSION_LOOK_COMPLETE);
+	if (r < 0)
+		return r;
+	/* The look takes its time, and the target goes on meanwhile. */
+	session_quiesce(session);
+	session->ended_seconds = clock->now(clock->context);
+	session_stop(session);
+	return 0;
+}
+
+double session_ended_seconds(const struct session *session)
+{
+	return session->ended_seconds;
+}
+
+bool session_is_over(const struct session *session)
+{
+	return session->moment != MOMENT_SESSION_END;
 }

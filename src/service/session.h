@@ -29,6 +29,13 @@
 
 struct session;
 
+/* How much of the heap is looked at; numbers stand in recordings. */
+enum session_look {
+	SESSION_LOOK_INTERVAL = 0, /* an interval ends */
+	SESSION_LOOK_COMPLETE = 1, /* the last one: every object */
+	SESSION_LOOK_EARLY = 2,	   /* before the first interval ends: not told to the judgement */
+};
+
 enum session_state { SESSION_OPEN, SESSION_PROBED, SESSION_WATCHED, SESSION_STOPPED };
 
 struct session_options {
@@ -58,6 +65,25 @@ int session_start(struct session *session, char *ret_message);
 void session_quiesce(struct session *session);
 void session_stop(struct session *session);
 
+/* Seconds since the sessions' start. */
+struct session_clock {
+	double (*now)(void *context);
+	void *context;
+};
+/*
+ * The end: a last look at the heap, where there is one to look at; records end,
+ * the session stops.  Only the first call does something; the report tells of
+ * that moment, or of an earlier one if the target's heap ended before.
+ */
+int session_finish(struct session *session, const struct session_clock *clock);
+/* When that was; NAN: it was not yet. */
+double session_ended_seconds(const struct session *session);
+/*
+ * Whether there is nothing to be seen any more, though the process may still
+ * be there: its interpreter is being torn down, or it executed another program.
+ */
+bool session_is_over(const struct session *session);
+
 enum session_state session_state(const struct session *session);
 pid_t session_pid(const struct session *session);
 const char *session_command(const struct session *session);
@@ -65,20 +91,26 @@ const char *session_command(const struct session *session);
 int session_fd(const struct session *session);
 /* Takes what the ring has, at most max_records (0: all). Returns how many, or -errno. */
 int session_consume(struct session *session, size_t max_records);
+/*
+ * To be called often: what is known of code objects is compared with the target now and then,
+ * and stacks whose code objects died are asked for anew, so that what takes their addresses is
+ * not taken for them.
+ */
+void session_refresh_stacks(struct session *session, double time_seconds);
 /* Whether the target is still the process that was opened. */
 bool session_target_alive(const struct session *session);
-bool session_is_over(const struct session *session);
 /* Children forked since the last call, up to n; returns how many. */
 size_t session_children(struct session *session, pid_t *ret, size_t n);
 /* Frees children that are not followed of the breakpoints that they inherited. */
 void session_release_children(struct session *session);
 
 /*
- * An interval ends: reconcile with the heap, hand the sites' sums to the
- * judgement.  complete: the last one, look at every object; before the probes
- * go, since what is born without them would be missed in the books.
+ * Reconcile with the heap, and hand the sites' sums to the judgement.  The
+ * last one comes before the probes go, since what is born without them would
+ * be missed in the books.  Once the interpreter tears its heap down, the books
+ * stay as they were.
  */
-int session_tick(struct session *session, double time_seconds, bool complete);
+int session_tick(struct session *session, double time_seconds, enum session_look look);
 
 /* Everything said so far; to be freed with snapshot_free(). */
 int session_snapshot(struct session *session, double time_seconds, struct snapshot **ret);

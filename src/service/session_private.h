@@ -14,8 +14,15 @@
 #include "service/stacks.h"
 
 #define SESSION_CHILDREN_MAX 256
-/* Stacks are asked for anew at most this often after code objects died. */
-#define SESSION_FORGET_SECONDS 1.0
+#define SESSION_NAMED_TYPES 256 /* a power of two */
+/*
+ * Stacks are asked for anew at most this often after code objects died: a
+ * program that starts runs each module's code once and drops it.
+ */
+#define SESSION_CODES_SECONDS 0.02 /* as long code objects stand as they were read */
+#define SESSION_FORGET_SECONDS_MIN 0.02
+#define SESSION_FORGET_SECONDS_MAX 1.0
+#define SESSION_FORGET_RATIO 0.02 /* of the session's time, between the two */
 /* The judgement's name for the interpreter's heap as a whole. */
 #define SESSION_HEAP_KEY UINT64_MAX
 
@@ -46,17 +53,23 @@ struct session {
 	struct reconcile *reconcile;
 	struct reconcile_books books;
 	bool books_valid;
+	double reconciled_seconds; /* when they were last held against the heap */
 
 	struct capture *capture; /* NULL without probes */
 	struct capture_counters counters; /* the last ones that could be read */
 	double hit_seconds; /* what a hit costs on this kernel; 0: not known */
+	uint64_t code_type; /* address of PyCode_Type; 0: not known */
+	double codes_looked_at_seconds;
 	bool codes_died; /* since stacks were last asked for anew */
 	double forgotten_at_seconds;
 
 	pid_t children[SESSION_CHILDREN_MAX];
 	size_t n_children;
 	uint64_t children_missed;
-	bool target_exited, target_executed;
+	/* What the target went through; from anything but MOMENT_SESSION_END on, nothing counts. */
+	enum snapshot_moment moment;
+	double ended_seconds; /* session_finish() has been here; NAN: not yet */
+	uint64_t named_types[SESSION_NAMED_TYPES]; /* types whose names were asked for lately */
 
 	struct session_refusal refusals[SESSION_REFUSALS_MAX];
 	size_t n_refusals;
@@ -85,6 +98,6 @@ int session_begin_reconciling(struct session *session, int (*drain)(void *contex
 void session_record(struct session *session, const struct wire_header *record, size_t size);
 
 /* What session_tick() does behind the draining: the same live and replayed. */
-int session_account(struct session *session, double time_seconds, bool complete);
+int session_account(struct session *session, double time_seconds, enum session_look look);
 
 #endif

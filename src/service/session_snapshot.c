@@ -220,6 +220,8 @@ static void add_facts(const struct session *session, double time_seconds,
 	snapshot->python = snapshot_string(snapshot, session->facts.python);
 	snapshot->target_started = session->facts.target_started;
 	snapshot->mode = session->facts.probed ? "exact" : "watch";
+	snapshot->moment = session->moment;
+	snapshot->reconciled_seconds = session->reconciled_seconds;
 	snapshot->session_started = session->facts.session_started;
 	snapshot->duration_seconds = time_seconds;
 	snapshot->overhead_ratio = session_overhead(session, time_seconds);

@@ -108,6 +108,11 @@ _Static_assert(offsetof(PyInterpreterState, threads) < offsetof(PyInterpreterSta
 /* --- pycore_runtime.h, pycore_pystate.h --- */
 #define FIELD_runtime_size sizeof(_PyRuntimeState)
 #define FIELD_runtime_tstate_current UNTIL_11(offsetof(_PyRuntimeState, gilstate.tstate_current))
+#if MINOR >= 9
+#define FIELD_runtime_finalizing offsetof(_PyRuntimeState, _finalizing)
+#else
+#define FIELD_runtime_finalizing offsetof(_PyRuntimeState, finalizing)
+#endif
 #define FIELD_runtime_interpreters_head offsetof(_PyRuntimeState, interpreters.head)
 #define FIELD_runtime_interpreters_main offsetof(_PyRuntimeState, interpreters.main)
 #if MINOR >= 15

@@ -148,6 +148,8 @@ static struct snapshot *incomplete(void)
 	snapshot->events = 1000000;
 	snapshot->events_lost = 12345;
 	snapshot->coverage_ratio = 0.97204;
+	snapshot->moment = MOMENT_FINALIZATION;
+	snapshot->reconciled_seconds = 295;
 	snapshot_add_loss(snapshot, REASON_FREE_MISSED, 45);
 	snapshot_add_loss(snapshot, REASON_RING_FULL, 12000);
 	snapshot_add_loss(snapshot, REASON_RING_FULL, 300);
