@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "service/adhoc.h"
 #include "service/adhoc_private.h"
 #include "service/final_report.h"
@@ -52,6 +53,25 @@ static int finish(struct adhoc *adhoc)
 	return leak && adhoc->options->fail_on_leak ? STATUS_LEAK : STATUS_OK;
 }
 
+#define RING_BYTES_VARIABLE "PYLEAKD_RING_BYTES"
+#define RING_BYTES_MAX (1u << 30)
+
+/* 0: the default. Whether it is a size that the kernel takes, the capture knows. */
+static int ring_bytes(size_t *ret)
+{
+	const char *text = getenv(RING_BYTES_VARIABLE);
+	uint64_t bytes = 0;
+
+	if (text && *text && parse_u64(text, 1, RING_BYTES_MAX, &bytes) < 0) {
+		log_error(RING_BYTES_VARIABLE " is no number up to %u: give a power of two from "
+					      "65536 on, or unset it",
+			  RING_BYTES_MAX);
+		return -EINVAL;
+	}
+	*ret = (size_t)bytes;
+	return 0;
+}
+
 static int prepare(struct adhoc *adhoc, const struct options *options)
 {
 	char message[OUTPUT_MESSAGE_BYTES];
@@ -73,7 +93,7 @@ static int prepare(struct adhoc *adhoc, const struct options *options)
 		.native = true,
 		.plan_cache = plan_cache_directory(),
 	};
-	return 0;
+	return ring_bytes(&adhoc->session_options.ring_bytes);
 }
 
 static int start_recording(struct adhoc *adhoc)

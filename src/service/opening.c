@@ -262,8 +262,8 @@ static int explain_end(const struct opening *opening, char *ret_message)
 	pid_t pid = opening->id.pid;
 
 	if (process_is_alive(&opening->id)) {
-		say(ret_message, "process %d started another program while it was opened: try again",
-		    pid);
+		say(ret_message,
+		    "process %d started another program while it was opened: try again", pid);
 		return -EAGAIN;
 	}
 	say(ret_message, "process %d ended while it was opened: give a running process", pid);
@@ -290,10 +290,10 @@ static void explain(int error, const struct opening *opening, const struct fault
 	else if (!process_is_alive(&opening->id))
 		explain_end(opening, ret_message);
 	else
-		say(ret_message, "the Python%s%s of process %d can't be read (%s%s%s): report this "
-				 "build",
-		    version[0] ? " " : "", version, pid, reason_sentence(fault->reason), fault->field ? ": " : "",
-		    fault->field ? fault->field : "");
+		say(ret_message,
+		    "the Python%s%s of process %d can't be read (%s%s%s): report this build",
+		    version[0] ? " " : "", version, pid, reason_sentence(fault->reason),
+		    fault->field ? ": " : "", fault->field ? fault->field : "");
 }
 
 static int confirm(struct opening *opening, const char *version, char *ret_message)

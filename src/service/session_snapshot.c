@@ -156,6 +156,11 @@ static void add_losses(const struct session *session, const struct ledger_totals
 	snapshot_add_loss(snapshot, REASON_RECORD_MALFORMED, session->counters.malformed);
 	snapshot_add_loss(snapshot, REASON_CODE_UNREADABLE,
 			  stacks_unreadable_frames(session->stacks));
+}
+
+/* Of a finished snapshot: before, it has no losses to look through. */
+static void sum_lost_events(struct snapshot *snapshot)
+{
 	for (size_t i = 0; i < snapshot->n_losses; i++)
 		if (is_lost_event(snapshot->losses[i].reason))
 			snapshot->events_lost += snapshot->losses[i].count;
@@ -256,6 +261,7 @@ int session_snapshot(struct session *session, double time_seconds, struct snapsh
 	r = snapshot_finish(snapshot);
 	if (r < 0)
 		return r;
+	sum_lost_events(snapshot);
 	*ret = TAKE_PTR(snapshot);
 	return 0;
 }
