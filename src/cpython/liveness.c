@@ -258,8 +258,9 @@ static int look_at_buffers(struct liveness *liveness, const struct owners *owner
 		for (size_t i = 0; i < n; i++) {
 			struct liveness_look *look = owners->looks[at + i];
 
-			if (found[i].error || found[i].state != OBJECT_ALIVE ||
-			    found[i].type != look->type)
+			look->buffers_unread = found[i].error || found[i].state != OBJECT_ALIVE ||
+					       found[i].type != look->type;
+			if (look->buffers_unread)
 				continue;
 			look->n_buffers = (uint8_t)found[i].n_buffers;
 			for (size_t k = 0; k < look->n_buffers; k++)
@@ -309,6 +310,7 @@ int liveness_look(struct liveness *liveness, struct liveness_look *looks, size_t
 		looks[i].answer = LIVENESS_UNKNOWN;
 		looks[i].block = 0;
 		looks[i].n_buffers = 0;
+		looks[i].buffers_unread = false;
 		looks[i].size_class = LIVENESS_NO_CLASS;
 	}
 	error = round_begin(liveness, reterr_fault);

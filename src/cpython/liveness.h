@@ -17,9 +17,10 @@
  *	float, complex            the value                                   REUSED
  *	dict                      used; version (where there is one); keys    CHANGED
  *	list, bytearray, array    length and the words behind it              CHANGED
- *	set                       fill; used; table                           CHANGED
- *	instances of a class      the managed dict's word; first two words    CHANGED
- *	anything else, raw blocks the first three words                       CHANGED
+ *	set                       fill; used; hash of table's address, entries CHANGED
+ *	instances of a class      the managed dict's word; the body           CHANGED
+ *	anything else             two words; hash of the rest                 CHANGED
+ *	raw blocks                the first three words                       CHANGED
  *
  * (A str's or bytes' own hash is -1 until it is asked for, which equals any.)
  * What cannot change while an object lives proves another object; what can is
@@ -63,6 +64,7 @@ struct liveness_look {
 	uint64_t buffers[OBJECT_BUFFERS_MAX];	   /* out: raw blocks that it owns, if it lives */
 	uint64_t buffer_sizes[OBJECT_BUFFERS_MAX]; /* out: 0: static, or could not be told */
 	uint8_t n_buffers;			   /* out */
+	bool buffers_unread;			   /* out: it may have others */
 	uint8_t size_class;   /* out; LIVENESS_NO_CLASS. Class n is of 16 * (n + 1) bytes */
 	uint8_t kind;	      /* in: enum liveness_kind */
 	uint8_t answer;	      /* out: enum liveness_answer */

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /* What the bytes of an object say: alive, parked, dead in place, the same as before. */
+#include <errno.h>
 #include <string.h>
 
+#include "base/cleanup.h"
+#include "base/hash.h"
 #include "cpython/liveness_private.h"
 #include "cpython/refcount.h"
 
@@ -11,7 +14,8 @@
 #define MANAGED_311 (4 * 8) /* values; 3 * 8: dict */
 #define MANAGED_312 (3 * 8)
 /* ma_used, ma_version_tag (3.8-3.13; watcher bits since), ma_keys: three words side by side. */
-#define SET_FILL 16 /* fill, used: Include/setobject.h, 3.8-3.15 */
+#define SET_SMALL_BYTES (8 * 16) /* its smalltable */
+#define SET_FILL 16		 /* fill, used: Include/setobject.h, 3.8-3.15 */
 /* The bits of a str's state that are its form: kind, compact, ascii. */
 #define FORM_SHIFT 56
 #define FORM_COMPACT_ASCII 0x18
@@ -22,9 +26,14 @@ struct fingerprint {
 	bool hash_wildcard; /* … but for the last one, which is HASH_UNKNOWN at first */
 };
 
-/* Types whose dead objects the interpreter keeps for itself, in any of 3.8-3.15; by tp_name. */
+/*
+ * Types whose dead objects the interpreter keeps for itself in any of 3.8-3.15
+ * (up to 3.13 each type's own file, since Include/internal/
+ * pycore_freelist_state.h); as type_cache_name() has them.
+ */
 static const char *const parking_types[] = {
 	"float",
+	"complex",
 	"int",
 	"tuple",
 	"list",
@@ -37,15 +46,12 @@ static const char *const parking_types[] = {
 	"tuple_iterator",
 	"method",
 	"builtin_function_or_method",
-	"_contextvars.Context",
+	"builtin_method",
 	"Context",
 	"MemoryError",
 	"async_generator_asend",
 	"async_generator_wrapped_value",
-	"_asyncio.FutureIter",
 	"FutureIter",
-	"method_descriptor",
-	"PyCFunction",
 };
 
 static uint64_t word_at(struct bytes bytes, uint64_t offset)
@@ -65,14 +71,19 @@ static void take_words(struct bytes object, uint64_t offset, struct fingerprint 
 /* Of at most n bytes at offset: as far as they were read. */
 static uint64_t hash_part(struct bytes object, uint64_t offset, uint64_t n)
 {
-	uint64_t hash = 0xcbf29ce484222325ull;
+	uint64_t hash = n;
 
 	if (offset >= object.size)
 		return 0;
 	if (n > object.size - offset)
 		n = object.size - offset;
-	for (uint64_t i = 0; i < n; i++)
-		hash = (hash ^ object.data[offset + i]) * 0x100000001b3ull;
+	for (uint64_t i = 0; i < n; i += sizeof(uint64_t)) {
+		uint64_t word = 0;
+
+		memcpy(&word, object.data + offset + i,
+		       n - i < sizeof(word) ? n - i : sizeof(word));
+		hash = hash_combine(hash, word);
+	}
 	return hash;
 }
 
@@ -89,8 +100,10 @@ static void take_str(const struct layout *layout, struct bytes object, struct fi
 	if (compact)
 		data = ascii ? layout->unicode_ascii_data : layout->unicode_compact_data;
 	ret->words[0] = length | (uint64_t)(kind | compact << 3 | ascii << 4) << FORM_SHIFT;
-	ret->words[1] = compact ? hash_part(object, data, length > 512 ? 512 : length * kind)
-				: word_at(object, data);
+	ret->words[1] =
+		compact ? hash_part(object, data,
+				    length > OBJECT_HEAD_BYTES ? OBJECT_HEAD_BYTES : length * kind)
+			: word_at(object, data);
 	ret->words[2] = word_at(object, layout->unicode_length + sizeof(uint64_t)); /* hash */
 	ret->immutable = ret->hash_wildcard = true;
 }
@@ -116,18 +129,23 @@ static void take_variable(const struct layout *layout, const struct type_info *t
 	ret->words[1] = hash_part(object, type->basicsize, n * type->itemsize);
 }
 
-/* An instance of a class: managed words lie before it, slots behind its head. */
+/* Two words, and a hash of all that follows in the block. */
+static void take_body(const struct layout *layout, struct bytes object, struct fingerprint *ret)
+{
+	uint64_t body = layout->object_type + sizeof(uint64_t);
+
+	take_words(object, body, ret);
+	ret->words[2] = hash_part(object, body + 2 * sizeof(uint64_t), object.size);
+}
+
+/* An instance of a class: its managed dict's word lies before it. */
 static void take_instance(const struct layout *layout, const struct type_info *type,
 			  const struct object_bytes *bytes, struct fingerprint *ret)
 {
 	size_t before = layout->minor == 11 ? MANAGED_311 : MANAGED_312;
-	uint64_t body = layout->object_type + sizeof(uint64_t);
 
-	/* Inline values: their first ones, behind the array's head of four bytes and its sizes. */
-	if (layout->minor >= 13 && type->flags & TYPE_INLINE_VALUES && type->basicsize <= body)
-		body = type->basicsize + sizeof(uint64_t);
-	take_words(bytes->object, body, ret);
-	ret->words[2] = ret->words[1];
+	take_body(layout, bytes->object, ret);
+	ret->words[2] = hash_combine(ret->words[2], ret->words[1]);
 	ret->words[1] = ret->words[0];
 	ret->words[0] = 0;
 	if (type->flags & TYPE_MANAGED_DICT && bytes->before.size >= before)
@@ -153,14 +171,18 @@ static struct fingerprint take_fingerprint(const struct layout *layout,
 		take_words(bytes->object, layout->dict_used, &ret);
 	} else if (type->kind == OBJECT_SET) {
 		take_words(bytes->object, SET_FILL, &ret);
-		ret.words[2] = word_at(bytes->object, layout->set_table);
+		ret.words[2] = hash_combine(
+			word_at(bytes->object, layout->set_table),
+			hash_part(bytes->object, layout->set_smalltable, SET_SMALL_BYTES));
 	} else if (type->kind == OBJECT_PLAIN && type->flags & variable) {
 		take_variable(layout, type, bytes->object, &ret);
 	} else if (type->kind == OBJECT_PLAIN && type->flags & TYPE_HEAPTYPE) {
 		take_instance(layout, type, bytes, &ret);
+	} else if (type->kind == OBJECT_PLAIN) {
+		take_body(layout, bytes->object, &ret);
+		ret.immutable = is_number(type);
 	} else {
 		take_words(bytes->object, layout->object_type + sizeof(uint64_t), &ret);
-		ret.immutable = is_number(type);
 	}
 	return ret;
 }
@@ -186,12 +208,10 @@ static enum liveness_answer compare(struct liveness_look *look, const struct fin
 	return answer;
 }
 
+/* A class of a program may be called like one of these; it is then no zombie, wrongly. */
 static bool type_parks(const struct type_info *type)
 {
-	if (type->flags & TYPE_HEAPTYPE && !strchr(type->name, '.') && type->kind == OBJECT_PLAIN &&
-	    !(type->flags & TYPE_HAVE_GC))
-		return false;
-	for (size_t i = 0; i < sizeof(parking_types) / sizeof(parking_types[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(parking_types); i++)
 		if (strcmp(type->name, parking_types[i]) == 0)
 			return true;
 	return false;
@@ -208,9 +228,12 @@ static enum liveness_answer judge_dead(struct liveness *liveness, const struct l
 	bool by_refcount = liveness->layout->minor >= FREE_LIST_MINOR_LINKED_BY_REFCOUNT;
 	const struct type_info *type;
 
-	/* Up to 3.13 the free list of floats is linked through ob_type. */
-	if (type_cache_look(liveness->types, type_address, &type, NULL) < 0)
+	if (type_cache_look(liveness->types, type_address, &type, NULL) < 0) {
+		if (look->type == type_address)
+			return LIVENESS_UNKNOWN;
+		/* Up to 3.13 the free list of floats is linked through ob_type. */
 		return refcount == 0 && !by_refcount ? LIVENESS_PARKED : LIVENESS_DEAD;
+	}
 	if (look->type && type_address != look->type)
 		return LIVENESS_REUSED;
 	if (type_parks(type) && (refcount == 0 || by_refcount))
@@ -239,6 +262,7 @@ void liveness_judge_object(struct liveness *liveness, struct liveness_look *look
 	const struct type_info *type;
 	struct fingerprint now;
 	uint64_t refcount, address;
+	int error;
 
 	*ret_owns = false;
 	look->answer = LIVENESS_UNKNOWN;
@@ -249,11 +273,20 @@ void liveness_judge_object(struct liveness *liveness, struct liveness_look *look
 		look->answer = judge_dead(liveness, look, refcount, address);
 		return;
 	}
-	look->answer = LIVENESS_REUSED;
-	if ((look->type && look->type != address) ||
-	    type_cache_look(liveness->types, address, &type, NULL) < 0 ||
-	    (offset >= 0 && offset != type->object_offset + liveness->types->debug_bytes))
+	if (look->type && look->type != address) {
+		look->answer = LIVENESS_REUSED;
 		return;
+	}
+	error = type_cache_look(liveness->types, address, &type, NULL);
+	if (error < 0) { /* no object at all, unless it is known to be one */
+		look->answer =
+			error == -EBADMSG && !look->type ? LIVENESS_REUSED : LIVENESS_UNKNOWN;
+		return;
+	}
+	if (offset >= 0 && offset != type->object_offset + liveness->types->debug_bytes) {
+		look->answer = LIVENESS_REUSED;
+		return;
+	}
 	now = take_fingerprint(layout, type, bytes);
 	look->answer = compare(look, &now);
 	if (look->answer == LIVENESS_REUSED)

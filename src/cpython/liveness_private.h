@@ -9,7 +9,7 @@
 #include "cpython/types.h"
 
 #define OBJECT_BEFORE_BYTES 48 /* read before an object: collector's head and managed words */
-#define OBJECT_HEAD_BYTES 128  /* and from it on */
+#define OBJECT_HEAD_BYTES 512  /* and from it on, as far as its block reaches */
 
 struct liveness {
 	const struct interpreter *interpreter; /* NULL: states are fixed */
