@@ -220,6 +220,7 @@ void governor_note_opened(struct governor *governor, unsigned group, double now,
 	found->dirty = false;
 	found->tripped = false;
 	found->opened_at = now;
+	found->limited_at = 0;
 	found->seen = 0;
 	found->refusals = 0;
 	for (size_t i = 0; i < found->n_sites; i++) {
@@ -285,9 +286,13 @@ void governor_note_closed(struct governor *governor, unsigned group, double now,
 	if (is_window(group)) {
 		struct stream *stream = stream_of_group(governor, group);
 		double open_seconds = fmax(now - detach_seconds - found->opened_at, 0);
+		double silent;
 
 		stream->detach_seconds = smoothed(stream->detach_seconds, detach_seconds);
-		cost = stream_note_closed(governor, stream, now, open_seconds, hits, limited);
+		silent = found->limited_at > 0 ? now - detach_seconds - found->limited_at
+					       : open_seconds;
+		cost = stream_note_closed(governor, stream, now, open_seconds, fmax(silent, 0),
+					  hits, limited);
 		found->tripped = false;
 		governor->windows++;
 		governor->windows_limited += limited;
@@ -307,6 +312,7 @@ void governor_note_limit(struct governor *governor, unsigned group, double now)
 	if (!found->open)
 		return;
 	found->tripped = true;
+	found->limited_at = now;
 	if (!is_window(group))
 		found->not_before = now + TRIAL_SECONDS;
 }

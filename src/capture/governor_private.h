@@ -20,8 +20,12 @@
 #define NATIVE_SLOT 7
 #define HOTTEST_SLOT 6
 #define ALWAYS_ON_SHARE 0.5
+/* Of a budget that windows can't use up for their latency, slices keep this share … */
+#define SLICES_KEEP 0.2
 /* What is on may exceed its share so far before the hottest goes: rates wander. */
 #define ALWAYS_ON_HYSTERESIS 1.25
+/* … but not over a minute. */
+#define ALWAYS_ON_MINUTE 1.1
 /* What was on before comes back only into this share of the room that is left. */
 #define RETRIAL_ROOM 0.7
 /* A stage is counted so long before the next (TRIAL.md, 4: half a second). */
@@ -49,6 +53,8 @@
 /* --- windows ------------------------------------------------------------------------------ */
 
 #define WINDOW_DELAY 0.025
+/* Plans use this much of the bound: the rest is the grain of counts and wake-ups. */
+#define DELAY_USED 0.95
 #define FULL_WINDOW_SHARE 0.006
 /* Shorter ones are all edge; longer ones make a beat of their own, and age what they saw. */
 #define WINDOW_MIN 0.002
@@ -69,6 +75,8 @@
 #define HITS_MIN 64
 /* A small budget's windows are cut so that a minute pays for at least so many. */
 #define WINDOWS_A_MINUTE 2.5
+/* A window that can't be paid isn't looked at again sooner. */
+#define PUT_OFF_MIN 0.5
 #define STRATUM_MIN 1.0
 #define STRATUM_MAX 600.0
 /* Attaching and detaching, of all streams, take at most this share of the host's time. */
@@ -79,8 +87,6 @@
 #define LEARNING_WINDOWS 3
 #define LEARNING_SECONDS 0.008
 #define LEARNING_SPACING 0.3
-/* A raw or native site has an order of heat after so many windows of its stream. */
-#define ORDER_WINDOWS 2
 
 #define STREAM_FLOOR 0.1       /* of the windows' budget, each kind that has hot sites */
 #define SURVIVORS_FORGET 0.995 /* a window */
@@ -133,7 +139,8 @@ struct unit {
 struct group {
 	bool open, dirty, tripped, learning;
 	double opened_at, closes_at, not_before;
-	uint64_t seen; /* hits since it was opened that governor_note_hits() told of */
+	double limited_at; /* told by governor_note_limit(); 0: not */
+	uint64_t seen;	   /* hits since it was opened that governor_note_hits() told of */
 	uint32_t refusals;
 	uint16_t *sites; /* of the last opening */
 	size_t n_sites;
@@ -200,6 +207,8 @@ double account_allowed(const struct account *account, double now, double base);
 
 int units_make(struct governor *governor, const struct governor_options *options);
 double units_on_rate(const struct governor *governor);
+/* hits/s that may be on all the time. */
+double units_on_rate_allowed(const struct governor *governor);
 bool unit_is_lukewarm(const struct governor *governor, const struct unit *unit);
 void units_admit(struct governor *governor, double now);
 void units_trim(struct governor *governor, double now);
@@ -213,7 +222,7 @@ void group_fill_always_on(struct governor *governor, unsigned group);
 double governor_random(struct governor *governor); /* [0, 1) */
 /* Returns what the window cost, hits that were told already included. */
 double stream_note_closed(struct governor *governor, struct stream *stream, double now,
-			  double open_seconds, uint64_t hits, bool limited);
+			  double open_seconds, double silent_seconds, uint64_t hits, bool limited);
 void streams_note_hits(struct governor *governor);
 void streams_share(struct governor *governor);
 void streams_cut(struct governor *governor, double now);

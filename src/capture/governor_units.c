@@ -121,16 +121,20 @@ int units_make(struct governor *governor, const struct governor_options *options
 	return 0;
 }
 
-static double on_rate_allowed(const struct governor *governor)
+/* … and what is on gets the rest, if that is more than its share. */
+double units_on_rate_allowed(const struct governor *governor)
 {
-	return governor->budget * governor->always_on_share / governor->hit;
+	double share = governor->budget * governor->always_on_share;
+	double rest = governor->budget * (BUDGET_USED - SLICES_KEEP) - governor->full_share;
+
+	return fmax(share, rest) / governor->hit;
 }
 
 /* The last minute's share has gone: nothing more comes on. */
 static bool on_share_spent(const struct governor *governor, double now)
 {
 	return account_spent(&governor->account, now, ALWAYS) >
-	       on_rate_allowed(governor) * governor->hit * MINUTE * BUDGET_USED;
+	       units_on_rate_allowed(governor) * governor->hit * MINUTE * ALWAYS_ON_MINUTE;
 }
 
 double units_on_rate(const struct governor *governor)
@@ -159,7 +163,7 @@ static uint8_t slot_of(const struct governor *governor, const struct unit *unit)
 		return NATIVE_SLOT;
 	if (!(unit->rate > 0))
 		return 0;
-	decade = floor(log10(unit->rate / on_rate_allowed(governor)));
+	decade = floor(log10(unit->rate / units_on_rate_allowed(governor)));
 	if (decade >= -1)
 		return HOTTEST_SLOT;
 	return decade <= -HOTTEST_SLOT ? 1 : (uint8_t)(HOTTEST_SLOT + 1 + (int)decade);
@@ -257,13 +261,33 @@ static bool all_settled(const struct governor *governor)
 	return true;
 }
 
+/* The hottest that is on makes room for one that is much cheaper. */
+static bool make_room(struct governor *governor, const struct unit *cheapest, double now)
+{
+	struct unit *hottest = NULL;
+
+	for (size_t i = 0; i < governor->n_units; i++) {
+		struct unit *unit = &governor->units[i];
+
+		if (unit->group != NO_GROUP && unit->counted &&
+		    (!hottest || unit->rate > hottest->rate))
+			hottest = unit;
+	}
+	if (!hottest || cheapest->rate > hottest->rate * RETRIAL_ROOM / 2)
+		return false;
+	unit_take_out(governor, hottest);
+	hottest->state = UNIT_WAITING;
+	hottest->retry_at = now + BACK_OFF_FIRST;
+	return true;
+}
+
 /*
  * The next stage: the cheapest that wait, of one group, while they fit.  Nothing
  * fits: the climb is over, and what waits is looked at rarely from then on.
  */
 void units_admit(struct governor *governor, double now)
 {
-	double room = on_rate_allowed(governor) - units_on_rate(governor);
+	double room = units_on_rate_allowed(governor) - units_on_rate(governor);
 	size_t n, taken = 0;
 	uint8_t slot = NO_GROUP;
 
@@ -283,7 +307,8 @@ void units_admit(struct governor *governor, double now)
 		unit_put_in(governor, unit, now);
 		taken++;
 	}
-	if (taken == 0)
+	if (taken == 0 &&
+	    !(n > 0 && make_room(governor, &governor->units[governor->order[0]], now)))
 		governor->climbing = governor->learning_left > 0;
 	governor->trial_until = now + (governor->climbing ? TRIAL_SECONDS : RETRIAL_INTERVAL);
 	if (taken == 0 && now >= governor->next_regroup)
@@ -293,7 +318,7 @@ void units_admit(struct governor *governor, double now)
 /* What is on costs more than its share: the hottest go until it doesn't. */
 void units_trim(struct governor *governor, double now)
 {
-	double sum = units_on_rate(governor), allowed = on_rate_allowed(governor);
+	double sum = units_on_rate(governor), allowed = units_on_rate_allowed(governor);
 	bool over_minute = on_share_spent(governor, now);
 	size_t n = 0;
 

@@ -42,7 +42,7 @@ static double delay_allowed(const struct governor *governor)
 {
 	double a_minute = governor->budget * MINUTE * (1 - governor->always_on_share);
 
-	return fmin(governor->delay, a_minute / WINDOWS_A_MINUTE);
+	return fmin(governor->delay * DELAY_USED, a_minute / WINDOWS_A_MINUTE);
 }
 
 /*
@@ -104,6 +104,15 @@ static double slices_budget(const struct governor *governor, double now)
 	return fmax(budget - others, budget * governor->streams[SLICES].share);
 }
 
+/* Nothing is known of some site: the first window comes as soon as it can be paid. */
+static bool order_is_unknown(const struct governor *governor, enum stream_kind kind)
+{
+	for (size_t i = 0; i < governor->n_units; i++)
+		if (governor->units[i].stream == kind && governor->units[i].state == UNIT_UNKNOWN)
+			return true;
+	return false;
+}
+
 static double stratum_seconds(const struct governor *governor, enum stream_kind kind, double now)
 {
 	const struct stream *stream = &governor->streams[kind];
@@ -112,6 +121,8 @@ static double stratum_seconds(const struct governor *governor, enum stream_kind 
 				       : windows_budget(governor, now) * stream->share;
 	double seconds = fmax(stream->cost, stream->cost_seen) / budget;
 
+	if (order_is_unknown(governor, kind))
+		return fmax(STRATUM_MIN, 2 * wall);
 	if (stream->loss > GENTLE_LOSS)
 		seconds =
 			fmax(seconds, (stream->length + stream_edge_seconds(stream)) /
@@ -222,7 +233,13 @@ static void plan_stratum(struct governor *governor, enum stream_kind kind, doubl
 static bool can_be_paid(const struct governor *governor, const struct stream *stream, double now)
 {
 	const struct account *account = &governor->account;
-	double spent = account_spent(account, now, ALWAYS) + account_spent(account, now, WINDOWS) +
+	/* What is on will go on costing that, or has cost more; while it grows, all of its share.
+	 */
+	double always = fmax(
+		account_spent(account, now, ALWAYS),
+		(governor->climbing ? units_on_rate_allowed(governor) : units_on_rate(governor)) *
+			governor->hit * MINUTE);
+	double spent = always + account_spent(account, now, WINDOWS) +
 		       account_spent(account, now, LEARNING);
 	double allowed = account_allowed(account, now, governor->budget) * BUDGET_USED;
 
@@ -238,6 +255,21 @@ static void stream_miss(struct governor *governor, struct stream *stream)
 	stream->done = true;
 	stream->missed_seconds += stream->seconds;
 	governor->windows_missed++;
+}
+
+/*
+ * It can't be paid now: another place is drawn from what is left of the stratum,
+ * which hangs on what was spent, never on what the target does now.
+ */
+static void put_off(struct governor *governor, struct stream *stream, double now)
+{
+	double left = stream->began + stream->seconds - now - stream->length -
+		      stream->attach_seconds - stream->detach_seconds;
+
+	if (left <= PUT_OFF_MIN)
+		stream_miss(governor, stream);
+	else
+		stream->at = now + PUT_OFF_MIN + governor_random(governor) * (left - PUT_OFF_MIN);
 }
 
 static void add_unit_sites(const struct governor *governor, struct group *group,
@@ -368,7 +400,7 @@ void streams_step(struct governor *governor, double now, struct governor_step *r
 		if (!stream->planned || now >= stream->began + stream->seconds)
 			plan_stratum(governor, (enum stream_kind)kind, now);
 		if (!stream->done && now >= stream->at && !can_be_paid(governor, stream, now))
-			stream_miss(governor, stream);
+			put_off(governor, stream, now);
 		if (!stream->done && now >= stream->at && (!due || stream->at < due->at))
 			due = stream;
 		ret->at =
@@ -386,14 +418,17 @@ void streams_step(struct governor *governor, double now, struct governor_step *r
  */
 
 double stream_note_closed(struct governor *governor, struct stream *stream, double now,
-			  double open_seconds, uint64_t hits, bool limited)
+			  double open_seconds, double silent_seconds, uint64_t hits, bool limited)
 {
 	double inside = open_seconds + stream_edge_seconds(stream);
 	double trapped = (double)hits * governor->hit, cost = trapped;
 
-	/* Past its limit hits may go uncounted: all of the time is taken as lost. */
+	/* Past its limit hits may go uncounted: that time is taken as lost. */
 	if (limited)
-		cost = fmax(trapped, LOSS_MAX * inside);
+		cost = fmax(trapped, fmin((double)stream->hits_max * governor->hit +
+						  LOSS_MAX * (silent_seconds + WAKE_SECONDS +
+							      DETACH_EDGE * stream->detach_seconds),
+					  LOSS_MAX * inside));
 	if (cost > GENTLE_LOSS * inside)
 		account_book_full(&governor->account, now, inside);
 	stream->own_seconds = fmax(inside - trapped, (1 - LOSS_MAX) * inside);
@@ -414,13 +449,11 @@ static void unit_note_window(struct governor *governor, struct unit *unit,
 {
 	double rate = (double)unit->window_hits / stream->own_seconds;
 	double weight = fmax(1.0 / (unit->windows_seen + 1), 0.3);
-	uint32_t wanted = unit->stream == CREATIONS ? 1 : ORDER_WINDOWS;
 
 	unit->windows_seen++;
 	unit->rate = isnan(unit->rate) ? rate : unit->rate + weight * (rate - unit->rate);
 	unit->window_hits = 0;
-	if (unit->state == UNIT_UNKNOWN && unit->windows_seen >= wanted &&
-	    governor->learning_left == 0) {
+	if (unit->state == UNIT_UNKNOWN && governor->learning_left == 0) {
 		unit->state = UNIT_WAITING;
 		governor->climbing = true;
 	}
