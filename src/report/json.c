@@ -37,7 +37,6 @@ enum kind {
 	KIND_VERDICT,
 	KIND_FLAG,
 	KIND_MOMENT,
-	KIND_NULL,
 };
 
 struct field {
@@ -57,8 +56,9 @@ static const struct field session_fields[] = {
 	{"mode", KIND_TEXT, offsetof(struct snapshot, mode)},
 	{"started", KIND_NUMBER, offsetof(struct snapshot, session_started)},
 	{"duration_seconds", KIND_NUMBER, offsetof(struct snapshot, duration_seconds)},
-	{"budget_ratio", KIND_NULL, 0}, /* no mode with a budget yet */
+	{"budget_ratio", KIND_NUMBER, offsetof(struct snapshot, budget_ratio)},
 	{"overhead_ratio", KIND_NUMBER, offsetof(struct snapshot, overhead_ratio)},
+	{"windows", KIND_COUNT, offsetof(struct snapshot, windows)},
 	{"events", KIND_COUNT, offsetof(struct snapshot, events)},
 	{"events_lost", KIND_COUNT, offsetof(struct snapshot, events_lost)},
 	{"coverage_ratio", KIND_NUMBER, offsetof(struct snapshot, coverage_ratio)},
@@ -162,8 +162,6 @@ static json_t *json_field(const struct field *field, const void *row)
 		return json_string(snapshot_moment_key(*(const enum snapshot_moment *)value));
 	case KIND_FLAG:
 		return json_boolean(*(const bool *)value);
-	case KIND_NULL:
-		break;
 	}
 	return json_null();
 }
@@ -228,6 +226,15 @@ static json_t *json_losses(const struct snapshot *snapshot)
 	return TAKE_PTR(array);
 }
 
+/* Outstanding bytes, 95 %; a point where they are exact. */
+static json_t *json_interval(const struct snapshot_site *site)
+{
+	if (!site->estimated)
+		return json_pair(json_count(site->outstanding_bytes),
+				 json_count(site->outstanding_bytes));
+	return json_pair(json_count(site->outstanding_low), json_count(site->outstanding_high));
+}
+
 static json_t *json_site(const struct snapshot_site *site)
 {
 	_cleanup_json_ json_t *object = json_object(), *rest = NULL;
@@ -237,9 +244,7 @@ static json_t *json_site(const struct snapshot_site *site)
 	rest = json_row(site_fields, ARRAY_SIZE(site_fields), site);
 	if (json_object_set_new(object, "id", json_string(id)) < 0 || !rest ||
 	    json_object_update(object, rest) < 0 ||
-	    json_object_set_new(object, "outstanding_bytes_interval",
-				json_pair(json_count(site->outstanding_bytes),
-					  json_count(site->outstanding_bytes))) < 0 ||
+	    json_object_set_new(object, "outstanding_bytes_interval", json_interval(site)) < 0 ||
 	    json_object_set_new(
 		    object, "growth_interval",
 		    json_pair(json_number(site->growth_low), json_number(site->growth_high))) < 0 ||

@@ -65,6 +65,7 @@ int snapshot_new(struct snapshot **ret)
 		.command = "",
 		.python = "",
 		.mode = "exact",
+		.budget_ratio = NAN,
 		.overhead_ratio = NAN,
 		.coverage_ratio = NAN,
 		.reconciled_seconds = NAN,

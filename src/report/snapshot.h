@@ -32,6 +32,8 @@ struct snapshot_site {
 	enum verdict verdict;
 	uint64_t outstanding_bytes, outstanding_objects;
 	double growth_bytes_per_second, growth_low, growth_high;
+	bool estimated; /* outstanding_* are estimates; otherwise exact, and the interval a point */
+	uint64_t outstanding_low, outstanding_high; /* bytes, 95 % */
 	double confidence_ratio;
 	const char *domain; /* "object", "mem", "raw", "native" */
 	size_t n_types;
@@ -69,11 +71,13 @@ struct snapshot {
 	const char *command;
 	const char *python;    /* "3.11.2" */
 	double target_started; /* seconds since the epoch */
-	const char *mode;      /* "exact", "watch" */
+	const char *mode;      /* "exact", "sampled", "watch" */
 	enum snapshot_moment moment;
 	double reconciled_seconds; /* when the heap was last read, after the start; NAN: never */
 	double session_started, duration_seconds;
+	double budget_ratio;   /* of the sampled mode; NAN: there is none */
 	double overhead_ratio; /* NAN: not measured */
+	uint64_t windows;      /* of the sampled mode, that were opened */
 	uint64_t events, events_lost;
 	double coverage_ratio; /* NAN: not known */
 	uint64_t resident_bytes, python_live_bytes, python_live_blocks;

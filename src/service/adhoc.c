@@ -2,6 +2,7 @@
 #include "service/adhoc.h"
 
 #include <errno.h>
+#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,16 +16,11 @@
 #include "service/live_view.h"
 #include "target/process.h"
 
-/*
- * How long records may lie in the ring: at 1,000,000 of 40 bytes a second, 20 ms
- * are 1/80 of the default ring.
- */
-#define CONSUME_US (20 * 1000)
-/* Records taken from one target before the next one has its turn. */
-#define CONSUME_MAX (1u << 20)
 /* Looks at the heap before the first interval is over. */
 #define EARLY_LOOKS 4
 #define NS_PER_SECOND_D ((double)NS_PER_SECOND)
+#define US_PER_SECOND 1e6
+#define STEP_SECONDS_MAX 1.0
 
 double adhoc_now(const struct adhoc *adhoc)
 {
@@ -185,13 +181,15 @@ static void look_after_children(struct adhoc *adhoc, struct session *session)
 static int consume_one(struct adhoc *adhoc, size_t i)
 {
 	struct session *session = adhoc->sessions[i];
+	double next_seconds;
 	int r;
 
 	if (session_state(session) == SESSION_STOPPED)
 		return 0;
-	r = session_consume(session, CONSUME_MAX);
+	r = session_step(session, adhoc_now(adhoc), &next_seconds);
 	if (r < 0)
 		return r;
+	adhoc->next_step_seconds = fmin(adhoc->next_step_seconds, next_seconds);
 	session_refresh_stacks(session, adhoc_now(adhoc));
 	look_after_children(adhoc, session);
 	if (session_is_over(session))
@@ -211,6 +209,17 @@ int adhoc_consume(struct adhoc *adhoc)
 	return 0;
 }
 
+/* When the earliest of the sessions has something to do. */
+static int set_step_timer(struct adhoc *adhoc)
+{
+	double in_seconds = fmax(adhoc->next_step_seconds - adhoc_now(adhoc), 0);
+
+	if (!adhoc->step)
+		return 0;
+	return sd_event_source_set_time_relative(
+		adhoc->step, (uint64_t)(fmin(in_seconds, STEP_SECONDS_MAX) * US_PER_SECOND));
+}
+
 /* A stack came that was not seen before, or the ring fills, or the target comes to an end. */
 static int on_ring(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
@@ -222,21 +231,23 @@ static int on_ring(sd_event_source *source, int fd, uint32_t events, void *userd
 	for (size_t i = 0; i < adhoc->n_targets && r >= 0; i++)
 		if (adhoc->exits[i].ring == source)
 			r = consume_one(adhoc, i);
+	if (r >= 0)
+		r = set_step_timer(adhoc);
 	return r < 0 ? sd_event_exit(adhoc->event, r) : 0;
 }
 
 static int on_consume(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct adhoc *adhoc = userdata;
-	uint64_t now;
 	int r;
 
 	(void)usec;
+	adhoc->step = source;
+	adhoc->next_step_seconds = INFINITY;
 	r = adhoc_consume(adhoc);
-	if (r < 0)
-		return sd_event_exit(adhoc->event, r);
-	sd_event_now(adhoc->event, CLOCK_MONOTONIC, &now);
-	return sd_event_source_set_time(source, now + CONSUME_US);
+	if (r >= 0)
+		r = set_step_timer(adhoc);
+	return r < 0 ? sd_event_exit(adhoc->event, r) : 0;
 }
 
 /* Intervals that looking at the heaps took longer than are passed over, not made up for. */
@@ -395,7 +406,7 @@ int adhoc_loop(struct adhoc *adhoc)
 	if (adhoc->n_running == 0)
 		return 0;
 	adhoc->started_ns = clock_monotonic_ns(); /* attaching is not of the report's time */
-	r = add_timer(adhoc, CONSUME_US, on_consume, SD_EVENT_PRIORITY_NORMAL);
+	r = add_timer(adhoc, 0, on_consume, SD_EVENT_PRIORITY_NORMAL);
 	if (r < 0)
 		return r;
 	r = add_timer(adhoc, adhoc->options->interval_ns / NS_PER_US, on_interval,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /* From the command line to running sessions, and from there to the exit status. */
 #include <errno.h>
+#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,6 +92,9 @@ static int prepare(struct adhoc *adhoc, const struct options *options)
 	adhoc->session_options = (struct session_options){
 		.no_probes = options->no_probes,
 		.native = true,
+		.sampled = options->mode == MODE_SAMPLED,
+		.budget_ratio = (isnan(options->budget_percent) ? OPTIONS_BUDGET_PERCENT :
+								  options->budget_percent) / 100,
 		.plan_cache = plan_cache_directory(),
 	};
 	return ring_bytes(&adhoc->session_options.ring_bytes);

@@ -24,6 +24,8 @@ struct adhoc {
 	const struct options *options;
 	struct session_options session_options;
 	sd_event *event;
+	sd_event_source *step; /* the timer of what is due next; the loop's */
+	double next_step_seconds;
 	uint64_t started_ns; /* monotonic */
 	struct output *output;
 	struct recording_writer *recording; /* of the first target; NULL: none is kept */

@@ -37,7 +37,7 @@ struct choice {
 
 static const struct choice mode_choices[] = {
 	{"exact", MODE_EXACT, NULL},
-	{"sampled", MODE_SAMPLED, "use --mode exact"},
+	{"sampled", MODE_SAMPLED, NULL},
 	{NULL, 0, NULL},
 };
 
@@ -82,10 +82,10 @@ static const struct row rows[] = {
 	 .help = "stop after 30s, 5m, 2h ...; the call blocks until then"},
 	{'m', "mode", "sampled|exact", TYPE_CHOICE, FIELD(mode), .choices = mode_choices,
 	 .with = WITH_SESSION, .standard = "exact", .key = "mode",
-	 .help = "exact: every allocation and free is traced; sampled is not there yet"},
+	 .help = "sampled: windows under a budget; exact: every allocation traced"},
 	{'b', "budget", "PCT", TYPE_PERCENT, FIELD(budget_percent), .min = 0.01, .max = 100,
-	 .with = WITH_SESSION, .key = "budget",
-	 .help = "with sampled: the most slowdown that the target may suffer, in percent"},
+	 .with = WITH_SESSION, .standard = "5", .key = "budget",
+	 .help = "with sampled: the most slowdown, in percent, over any minute"},
 	{'i', "interval", "TIME", TYPE_DURATION, FIELD(interval_ns), .min = 0.1, .max = 86400,
 	 .with = WITH_SESSION, .standard = "5s", .key = "interval",
 	 .help = "how often the live view or the periodic report is refreshed"},
@@ -422,9 +422,12 @@ static int check_rows(struct parser *parser)
 		if (parser->given >> i & 1 && !(rows[i].with & WITH(command)))
 			return refuse(parser, "--%s does not go with %s: leave it out",
 				      rows[i].name, command_word(command));
-	if (!isnan(parser->options.budget_percent))
-		return refuse(parser, "--budget goes with --mode sampled, which is not there yet: "
-				      "leave it out");
+	if (!isnan(parser->options.budget_percent) && parser->options.mode != MODE_SAMPLED)
+		return refuse(parser, "--budget goes with --mode sampled: choose that, or leave it "
+				      "out");
+	if (parser->options.record && parser->options.mode == MODE_SAMPLED)
+		return refuse(parser, "--record goes with --mode exact: choose that, or leave it "
+				      "out");
 	return 0;
 }
 

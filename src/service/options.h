@@ -35,7 +35,9 @@ enum command {
 	COMMAND_VERSION,
 };
 
-enum session_mode { MODE_EXACT, MODE_SAMPLED /* refused until it exists */ };
+enum session_mode { MODE_EXACT, MODE_SAMPLED };
+
+#define OPTIONS_BUDGET_PERCENT 5 /* where it is not given */
 
 enum report_format { FORMAT_TEXT, FORMAT_JSON, FORMAT_FOLDED };
 
@@ -45,7 +47,7 @@ struct options {
 	size_t n_pids;
 	uint64_t duration_ns; /* 0: until Ctrl-C, SIGTERM or the target's exit */
 	enum session_mode mode;
-	double budget_percent; /* NAN: not given */
+	double budget_percent; /* of MODE_SAMPLED; NAN: not given */
 	uint64_t interval_ns;  /* 5 s */
 	enum report_format format;
 	const char *output; /* NULL: standard output; what output_new() takes */

@@ -76,6 +76,7 @@ static int prepare(struct session *session, struct fault *reterr_fault)
 		.finalizing_address = finalizing_address(session),
 		.ring_bytes = session->options.ring_bytes,
 		.native = session->options.native,
+		.windows = session->options.sampled,
 	};
 	int r;
 

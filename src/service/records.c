@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "base/hash.h"
+#include "service/sampling.h"
 #include "service/session_private.h"
 
 /* A free may be that of a code object: what was read of it must not name later stacks. */
@@ -61,6 +62,10 @@ void session_record(struct session *session, const struct wire_header *record, s
 	 */
 	if (session_is_over(session))
 		return;
+	if (session->sampling && sampling_record(session, record)) {
+		session->events++;
+		return;
+	}
 	switch (record->kind) {
 	case WIRE_STACK:
 		learn_stack(session, (const void *)record);

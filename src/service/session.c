@@ -12,7 +12,15 @@
 #include "base/clock.h"
 #include "service/probing.h"
 #include "service/recorded.h"
+#include "service/sampling.h"
 
+/*
+ * How long records may lie in the ring: at 1,000,000 of 40 bytes a second, 20 ms
+ * are 1/80 of the default ring.
+ */
+#define SESSION_CONSUME_SECONDS 0.02
+/* Records taken from one target before the next one has its turn. */
+#define SESSION_CONSUME_MAX (1u << 20)
 /* Records taken between two looks at anything else. */
 #define CONSUME_BATCH 65536
 
@@ -84,6 +92,7 @@ void session_free(struct session *session)
 	if (!session)
 		return;
 	session_stop(session);
+	sampling_free(session->sampling);
 	capture_free(session->capture);
 	reconcile_free(session->reconcile);
 	judge_free(session->judge);
@@ -156,6 +165,21 @@ static void tell_threads(struct session *session)
 				   threads[i].tstate);
 }
 
+/* Without, it goes on as a session without probes would. */
+static int start_sampling(struct session *session)
+{
+	int r = sampling_start(session);
+
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0) {
+		session_refuse(session, "probes", "sampling could not start: %s", strerror(-r));
+		capture_detach(session->capture);
+		session->state = SESSION_WATCHED;
+	}
+	return 0;
+}
+
 int session_start(struct session *session, char *ret_message)
 {
 	struct fault fault = { 0 };
@@ -175,6 +199,8 @@ int session_start(struct session *session, char *ret_message)
 	}
 	if (session->state == SESSION_PROBED)
 		tell_threads(session);
+	if (session->state == SESSION_PROBED && session->options.sampled)
+		return start_sampling(session);
 	r = session_begin_reconciling(session, drain_for_reconcile, session, &fault);
 	if (r == 0)
 		return 0;
@@ -204,6 +230,8 @@ void session_stop(struct session *session)
 	if (session->state == SESSION_STOPPED)
 		return;
 	if (session->capture) {
+		if (session->sampling)
+			sampling_stop(session);
 		session_quiesce(session);
 		capture_counters(session->capture, &session->counters);
 		capture_detach(session->capture);
@@ -248,6 +276,14 @@ int session_consume(struct session *session, size_t max_records)
 		return 0;
 	return capture_consume(session->capture, take_record, session,
 			       max_records ? max_records : SIZE_MAX);
+}
+
+int session_step(struct session *session, double time_seconds, double *ret_next_seconds)
+{
+	if (session->sampling)
+		return sampling_step(session, time_seconds, ret_next_seconds);
+	*ret_next_seconds = time_seconds + SESSION_CONSUME_SECONDS;
+	return session_consume(session, SESSION_CONSUME_MAX);
 }
 
 bool session_target_alive(const struct session *session)
@@ -318,6 +354,8 @@ int session_tick(struct session *session, double time_seconds, enum session_look
 	look_at_resident(session);
 	recorded_counters(session);
 	recorded_mark(session, RECORDING_TICK, time_seconds, look);
+	if (session->sampling)
+		return sampling_account(session, time_seconds, look == SESSION_LOOK_COMPLETE);
 	return session_account(session, time_seconds, look);
 }
 

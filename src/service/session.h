@@ -41,6 +41,8 @@ enum session_state { SESSION_OPEN, SESSION_PROBED, SESSION_WATCHED, SESSION_STOP
 struct session_options {
 	bool no_probes;
 	bool native; /* the C library and memory mappings too */
+	bool sampled; /* in windows, under budget_ratio; otherwise everything is traced */
+	double budget_ratio;
 	size_t ring_bytes; /* 0: default */
 	const char *plan_cache; /* directory, or NULL: none */
 	struct recording_writer *recording; /* stays the caller's; NULL: none */
@@ -91,6 +93,12 @@ const char *session_command(const struct session *session);
 int session_fd(const struct session *session);
 /* Takes what the ring has, at most max_records (0: all). Returns how many, or -errno. */
 int session_consume(struct session *session, size_t max_records);
+/*
+ * Does what is due: takes records, and in the sampled mode opens and closes
+ * windows and looks at what lives. ret_next_seconds: when to be called again at
+ * the latest, since the start; sooner does no harm.
+ */
+int session_step(struct session *session, double time_seconds, double *ret_next_seconds);
 /*
  * To be called often: what is known of code objects is compared with the target now and then,
  * and stacks whose code objects died are asked for anew, so that what takes their addresses is

@@ -56,6 +56,7 @@ struct session {
 	double reconciled_seconds; /* when they were last held against the heap */
 
 	struct capture *capture; /* NULL without probes */
+	struct sampling *sampling; /* NULL in the exact mode, and without probes */
 	struct capture_counters counters; /* the last ones that could be read */
 	double hit_seconds; /* what a hit costs on this kernel; 0: not known */
 	uint64_t code_type; /* address of PyCode_Type; 0: not known */

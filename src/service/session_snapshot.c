@@ -7,7 +7,9 @@
 #include "base/cleanup.h"
 #include "report/snapshot_build.h"
 #include "service/recorded.h"
+#include "service/sampling.h"
 #include "service/session_private.h"
+#include "service/session_sites.h"
 #include "service/site_sums.h"
 #include "service/type_sums.h"
 
@@ -32,8 +34,10 @@ static const char *main_domain(const struct site_sum *sum)
 	return domain_names[most];
 }
 
-static void set_frames(const struct stacks_site *site, uint32_t index, struct snapshot_site *ret)
+void session_site_frames(const struct session *session, uint32_t index, struct snapshot_site *ret)
 {
+	const struct stacks_site *site = stacks_site(session->stacks, index);
+
 	ret->frames = site->frames;
 	ret->n_frames = site->n_frames;
 	ret->cut = site->cut;
@@ -44,11 +48,12 @@ static void set_frames(const struct stacks_site *site, uint32_t index, struct sn
 	}
 }
 
-static void set_judgement(const struct session *session, uint64_t key, struct snapshot_site *ret)
+void session_site_judgement(const struct session *session, uint32_t index,
+			    struct snapshot_site *ret)
 {
 	struct judgement judgement = { .verdict = VERDICT_WARMING };
 
-	judge_site(session->judge, key, &judgement);
+	judge_site(session->judge, stacks_site(session->stacks, index)->key, &judgement);
 	ret->verdict = judgement.verdict;
 	ret->growth_bytes_per_second = judgement.growth_bytes_per_second;
 	ret->growth_low = judgement.growth_low;
@@ -83,7 +88,6 @@ static int add_site(const struct session *session, const struct site_sum *sum,
 		    const struct type_sum *types, size_t n_types, size_t *cursor,
 		    struct snapshot *snapshot)
 {
-	const struct stacks_site *stack = stacks_site(session->stacks, sum->site);
 	_cleanup_free_ struct snapshot_type *of_site = NULL;
 	struct snapshot_site site = {
 		.outstanding_bytes = sum->outstanding_bytes,
@@ -98,8 +102,8 @@ static int add_site(const struct session *session, const struct site_sum *sum,
 	if (sum->outstanding_blocks == 0)
 		return 0;
 	site.types = of_site;
-	set_frames(stack, sum->site, &site);
-	set_judgement(session, stack->key, &site);
+	session_site_frames(session, sum->site, &site);
+	session_site_judgement(session, sum->site, &site);
 	return snapshot_add_site(snapshot, &site);
 }
 
@@ -252,7 +256,12 @@ int session_snapshot(struct session *session, double time_seconds, struct snapsh
 	add_facts(session, time_seconds, snapshot);
 	add_losses(session, &totals, snapshot);
 	add_totals(session, &totals, snapshot);
-	r = add_sites(session, snapshot);
+	if (session->sampling) {
+		sampling_add_facts(session, time_seconds, snapshot);
+		r = sampling_add_sites(session, snapshot, time_seconds);
+	} else {
+		r = add_sites(session, snapshot);
+	}
 	if (r < 0)
 		return r;
 	r = add_heap_types(session, snapshot);

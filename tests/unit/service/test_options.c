@@ -89,6 +89,8 @@ static void every_option_is_understood_in_every_spelling(void **state)
 		assert_int_equal(options.top, 3);
 		assert_true(options.subprocesses && options.fail_on_leak && options.no_probes);
 	}
+	assert_int_equal(parsed("-p 1 -m sampled").mode, MODE_SAMPLED);
+	assert_true(parsed("-p 1 -m sampled -b 0.5").budget_percent == 0.5);
 	assert_string_equal(parsed("-p 1 -r tape").record, "tape");
 	assert_string_equal(parsed("-p 1 -o -").output, "-");
 	assert_int_equal(parsed("-p 1 -d 5m").duration_ns, 300 * NS_PER_SECOND);
@@ -145,7 +147,7 @@ static void nonsense_is_refused_with_one_line_that_says_what_to_do(void **state)
 	} cases[] = {
 		{"", "the daemon comes with --mode sampled: use --pid"},
 		{"--config /etc/pyleakd.conf", "the daemon comes with --mode sampled: use --pid"},
-		{"-p 1 -m sampled", "--mode sampled is not there yet: use --mode exact"},
+		{"-p 1 -m sampled -r tape", "--record goes with --mode exact"},
 		{"-p 1 -m fast", "--mode: 'fast' is none of sampled|exact"},
 		{"-p 1 -b 5", "--budget goes with --mode sampled"},
 		{"-p 1 -b x", "--budget: 'x' is not a percentage"},

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* What the files of the sampled mode share. */
+#ifndef PYLEAKD_SERVICE_SAMPLING_PRIVATE_H
+#define PYLEAKD_SERVICE_SAMPLING_PRIVATE_H
+
+#include "capture/governor.h"
+#include "capture/windows.h"
+#include "cpython/liveness.h"
+#include "ledger/samples.h"
+#include "service/sampling.h"
+#include "service/session_private.h"
+
+#define SAMPLING_FILE 0 /* the interpreter's, among the capture's files */
+/* How often sites' hits are told to the governor. */
+#define SAMPLING_COUNT_SECONDS 0.1
+/* The ring is emptied at least this often. */
+#define SAMPLING_IDLE_SECONDS 0.2
+/* Looks at once, and how often at most. */
+#define SAMPLING_LOOKS_MAX 4096
+#define SAMPLING_LOOK_SECONDS 0.5
+/* A fork's child is to be found whole, and without breakpoints of ours. */
+#define SAMPLING_FORK_PAUSE_SECONDS 0.05
+/* Younger ones may be in flight: they count for nothing yet. */
+#define SAMPLING_AGE_MIN_SECONDS 1.0
+
+/* One opening of a group. */
+struct sampling_opening {
+	bool open;
+	uint32_t window; /* number, 0: not a window */
+	double opened;
+	double stratum_seconds;
+	bool complete, learning;
+	uint64_t always_on_hits; /* of the progress clock, when it opened */
+};
+
+struct sampling {
+	struct governor *governor;
+	struct samples *samples;
+	struct liveness *liveness;
+	double budget_ratio;
+	size_t n_sites; /* of the interpreter's plan */
+	uint64_t *site_hits;
+	uint8_t *group_of_site; /* CAPTURE_GROUPS_MAX: in none */
+	struct sampling_opening openings[CAPTURE_GROUPS_MAX];
+
+	uint32_t last_window, open_window;
+	uint64_t window_sightings; /* of the open window, and of these before its detach began */
+	uint64_t window_sightings_before;
+	uint64_t closing_position; /* in the ring; UINT64_MAX: it is not being closed */
+
+	double now; /* of the present step */
+	double counted_at, looked_at;
+	bool forked;
+	uint64_t windows, limits;
+
+	struct census_totals baseline, totals; /* of the pools */
+	bool totals_valid;
+};
+
+/* sampling_looks.c */
+int sampling_look(struct session *session, double time_seconds, bool all);
+
+#endif
