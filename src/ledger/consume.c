@@ -134,6 +134,8 @@ static void consume_alloc(struct ledger *ledger, const struct wire_alloc *record
 
 	if (record->address)
 		give(ledger, &birth);
+	if (birth.pool && record->header.flags & WIRE_FRESH_POOL)
+		mapped_note_pool(ledger, record->address);
 }
 
 /*

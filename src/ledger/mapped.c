@@ -155,6 +155,14 @@ void mapped_note_chunk(struct ledger *ledger, uint64_t address, uint64_t size)
 		cut(ledger, mapping->start, mapping->end);
 }
 
+void mapped_note_pool(struct ledger *ledger, uint64_t address)
+{
+	const struct mapping *mapping = mappings_find(&ledger->mappings, address);
+
+	if (mapping)
+		cut(ledger, mapping->start, mapping->end);
+}
+
 void ledger_forget_mapping(struct ledger *ledger, uint64_t address, uint64_t size)
 {
 	cut(ledger, address, size > UINT64_MAX - address ? UINT64_MAX : address + size);

@@ -135,6 +135,22 @@ static void mremap_moves_and_charges_who_makes_it_grow(void **state)
 	ledger_free(ledger);
 }
 
+static void a_pool_in_a_mapping_tells_an_arena(void **state)
+{
+	struct ledger *ledger = new_ledger(0, 0);
+
+	(void)state;
+	map_memory(ledger, BASE, 256 * PAGE, A);
+	map_memory(ledger, BASE + 256 * PAGE, 8 * PAGE, A);
+	take_alloc(ledger, WIRE_ALLOC, 0, BASE + 4 * PAGE + 48, 64, B); /* of a pool from before */
+	assert_int_equal(mapped(ledger), 264);
+	take_alloc(ledger, WIRE_ALLOC, WIRE_FRESH_POOL, BASE + 8 * PAGE + 48, 64, B);
+	assert_int_equal(mapped(ledger), 8);
+	assert_int_equal(bytes_of(ledger, A), 8 * PAGE);
+	assert_int_equal(bytes_of(ledger, B), 128);
+	ledger_free(ledger);
+}
+
 static void an_arena_is_forgotten(void **state)
 {
 	struct ledger *ledger = new_ledger(0, 0);
@@ -219,6 +235,7 @@ int main(void)
 		cmocka_unit_test(an_aligned_chunk_is_not_counted_twice_either),
 		cmocka_unit_test(mremap_moves_and_charges_who_makes_it_grow),
 		cmocka_unit_test(an_arena_is_forgotten),
+		cmocka_unit_test(a_pool_in_a_mapping_tells_an_arena),
 		cmocka_unit_test(the_break_is_a_statistic),
 		cmocka_unit_test(absurd_ranges_do_no_harm),
 		cmocka_unit_test(random_ranges_agree_with_a_map_of_pages),
