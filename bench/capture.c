@@ -5,9 +5,12 @@
  * statistics (BPF_ENABLE_STATS) beyond one that does nothing on the same
  * sites.
  *
- *	capture [PID [SECONDS [native]]]
+ *	capture [-p PID] [-s SECONDS] [-n] [-e] [-r RING_BYTES] [-w MILLISECONDS]
  *
- * Without a PID it starts bench/workloads/ten_frames.py.
+ * Without a PID it starts bench/workloads/ten_frames.py.  -n: the C library
+ * too.  -e: the empty program only and no statistics, which cost time
+ * themselves.  -r and -w: a ring of another size, emptied only so often, to
+ * show that what is lost is counted.
  */
 #include <errno.h>
 #include <poll.h>
@@ -26,6 +29,8 @@
 #include "service/opening.h"
 
 #define POLL_MS 5
+#define SECONDS_DEFAULT 4
+#define SETTLE_MS 20 /* for programs that were running when they were switched off */
 #define TARGET_PYTHON "/usr/bin/python3.11"
 #define TARGET_PROGRAM "bench/workloads/ten_frames.py"
 #define TARGET_START_MS 1000
@@ -34,6 +39,15 @@
  * machine disturbs, and nothing speeds a program up.
  */
 #define SPELL_RUNS_MIN 500
+
+struct arguments {
+	pid_t pid; /* 0: start one */
+	double seconds;
+	bool native;
+	bool empty_only;
+	size_t ring_bytes; /* 0: the default */
+	int wait_ms;	   /* 0: as the ring wakes us */
+};
 
 struct spells {
 	struct capture_program last[CAPTURE_PROGRAMS_MAX];
@@ -78,6 +92,7 @@ static void spells_print(const struct spells *spells, double nothing_ns)
 
 struct seen {
 	uint64_t records;
+	uint64_t objects; /* of them allocations, frees and creations of pymalloc's */
 	uint64_t bytes;
 	uint64_t stacks;
 	uint64_t frames; /* of stacks that were sent */
@@ -89,30 +104,56 @@ static void take(void *context, const struct wire_header *record, size_t size)
 
 	seen->records++;
 	seen->bytes += size;
+	if (record->kind <= WIRE_CREATE)
+		seen->objects++;
 	if (record->kind == WIRE_STACK) {
 		seen->stacks++;
 		seen->frames += ((const struct wire_stack *)record)->n_frames;
 	}
 }
 
-static int watch(struct capture *capture, double seconds, struct spells *spells, struct seen *seen)
+static int watch(struct capture *capture, const struct arguments *arguments, double seconds,
+		 struct spells *spells, struct seen *seen)
 {
 	struct pollfd poll_fd = {.fd = capture_fd(capture), .events = POLLIN};
 	uint64_t end = clock_monotonic_ns() + (uint64_t)(seconds * 1e9);
-	int statistics = bpf_enable_stats(BPF_STATS_RUN_TIME);
+	int statistics = arguments->empty_only ? -1 : bpf_enable_stats(BPF_STATS_RUN_TIME);
 	int r = 0;
 
 	while (r >= 0 && clock_monotonic_ns() < end) {
-		poll(&poll_fd, 1, POLL_MS);
+		if (arguments->wait_ms)
+			poll(NULL, 0, arguments->wait_ms);
+		else
+			poll(&poll_fd, 1, POLL_MS);
 		r = capture_consume(capture, take, seen, SIZE_MAX);
 		spells_look(spells, capture);
 	}
 	capture_deactivate(capture);
+	poll(NULL, 0, SETTLE_MS);
 	if (r >= 0)
 		r = capture_consume(capture, take, seen, SIZE_MAX);
 	if (statistics >= 0)
 		close(statistics);
 	return r < 0 ? r : 0;
+}
+
+/* A hit of pymalloc's sites or of a creation is one record, or counted as lost. */
+static void print_losses(const struct capture_counters *counters, const struct seen *seen)
+{
+	uint64_t hits = counters->hits[SITE_ALLOC] + counters->hits[SITE_FREE] +
+			counters->hits[SITE_FRESH] + counters->hits[SITE_CREATE];
+	uint64_t lost = counters->losses[WIRE_LOSS_RING_FULL] +
+			counters->losses[WIRE_LOSS_BLOCK_UNREADABLE];
+
+	for (int i = 0; i < WIRE_LOSS_MAX; i++) {
+		if (counters->losses[i])
+			printf("lost (%s): %llu\n", reason_label((enum reason)i),
+			       (unsigned long long)counters->losses[i]);
+	}
+	printf("of pymalloc's and creations' %llu hits, %llu records came and %llu are counted as "
+	       "lost: %s\n",
+	       (unsigned long long)hits, (unsigned long long)seen->objects,
+	       (unsigned long long)lost, hits == seen->objects + lost ? "all" : "NOT ALL");
 }
 
 static void print_counters(const struct capture *capture, const struct seen *seen, double elapsed,
@@ -128,11 +169,7 @@ static void print_counters(const struct capture *capture, const struct seen *see
 			       (unsigned long long)counters.hits[i],
 			       (double)counters.hits[i] / elapsed);
 	}
-	for (int i = 0; i < WIRE_LOSS_MAX; i++) {
-		if (counters.losses[i])
-			printf("lost (%s): %llu\n", reason_label((enum reason)i),
-			       (unsigned long long)counters.losses[i]);
-	}
+	print_losses(&counters, seen);
 	printf("records            %9llu, %.1f MB a second, %llu stacks of %.1f frames; the "
 	       "consumer took %.0f ns each\n",
 	       (unsigned long long)seen->records, (double)seen->bytes / 1e6 / elapsed,
@@ -142,8 +179,8 @@ static void print_counters(const struct capture *capture, const struct seen *see
 }
 
 /* Prepares, attaches, watches and prints; ret_best_ns: of the program with the most runs. */
-static int measure(const struct capture_options *options, double seconds, double nothing_ns,
-		   double *ret_best_ns)
+static int measure(const struct capture_options *options, const struct arguments *arguments,
+		   double seconds, double nothing_ns, double *ret_best_ns)
 {
 	struct capture *capture = NULL;
 	struct fault fault = {0};
@@ -170,9 +207,10 @@ static int measure(const struct capture_options *options, double seconds, double
 	       capture_attached_sites(capture),
 	       (unsigned long long)capture_cost_bytes(capture) >> 10,
 	       (double)(loaded - start) / 1e6, (double)(attached - loaded) / 1e6);
+	fflush(stdout); /* exact.py waits for it */
 	cpu = clock_process_cpu_ns();
 	capture_activate(capture);
-	r = watch(capture, seconds, &spells, &seen);
+	r = watch(capture, arguments, seconds, &spells, &seen);
 	cpu = clock_process_cpu_ns() - cpu;
 	spells_print(&spells, nothing_ns);
 	if (!options->empty_programs)
@@ -188,18 +226,35 @@ static int measure(const struct capture_options *options, double seconds, double
 	return r;
 }
 
-static int measure_target(pid_t pid, double seconds, bool native)
+static int measure_both(struct capture_options *options, const struct arguments *arguments)
+{
+	double nothing_ns = 0;
+	int r;
+
+	options->empty_programs = true;
+	r = measure(options, arguments,
+		    arguments->empty_only ? arguments->seconds : arguments->seconds / 2, 0,
+		    &nothing_ns);
+	if (r < 0 || arguments->empty_only)
+		return r;
+	options->empty_programs = false;
+	return measure(options, arguments, arguments->seconds, nothing_ns, &nothing_ns);
+}
+
+static int measure_target(pid_t pid, const struct arguments *arguments)
 {
 	char message[OPENING_MESSAGE_BYTES] = "";
 	struct capture_file files[2];
-	struct capture_options options = {.pid = pid, .files = files, .native = native};
+	struct capture_options options = {.pid = pid,
+					  .files = files,
+					  .native = arguments->native,
+					  .ring_bytes = arguments->ring_bytes};
 	struct opening *opening = NULL;
-	double nothing_ns = 0;
 	int r;
 
 	r = opening_new(pid, &opening, message);
 	if (r == 0)
-		r = opening_plan(opening, native, NULL, message);
+		r = opening_plan(opening, arguments->native, NULL, message);
 	if (r == 0)
 		r = opening_stack_layout(opening, &options.layout, NULL);
 	if (r < 0) {
@@ -212,11 +267,7 @@ static int measure_target(pid_t pid, double seconds, bool native)
 	if (opening->libc.plan)
 		files[options.n_files++] = (struct capture_file){
 			opening->libc.plan, opening->libc.path, opening->libc.bias};
-	options.empty_programs = true;
-	r = measure(&options, seconds / 2, 0, &nothing_ns);
-	options.empty_programs = false;
-	if (r == 0)
-		r = measure(&options, seconds, nothing_ns, &nothing_ns);
+	r = measure_both(&options, arguments);
 	opening_free(opening);
 	return r;
 }
@@ -235,16 +286,55 @@ static pid_t start_target(void)
 	return pid;
 }
 
+static int parse(int argc, char **argv, struct arguments *ret)
+{
+	struct arguments arguments = {.seconds = SECONDS_DEFAULT};
+	int option;
+
+	while ((option = getopt(argc, argv, "p:s:ner:w:")) >= 0) {
+		switch (option) {
+		case 'p':
+			arguments.pid = (pid_t)strtol(optarg, NULL, 10);
+			break;
+		case 's':
+			arguments.seconds = strtod(optarg, NULL);
+			break;
+		case 'n':
+			arguments.native = true;
+			break;
+		case 'e':
+			arguments.empty_only = true;
+			break;
+		case 'r':
+			arguments.ring_bytes = strtoul(optarg, NULL, 10);
+			break;
+		case 'w':
+			arguments.wait_ms = (int)strtol(optarg, NULL, 10);
+			break;
+		default:
+			return -EINVAL;
+		}
+	}
+	*ret = arguments;
+	return optind == argc ? 0 : -EINVAL;
+}
+
 int main(int argc, char **argv)
 {
-	pid_t pid = argc > 1 ? (pid_t)strtol(argv[1], NULL, 10) : start_target();
-	double seconds = argc > 2 ? strtod(argv[2], NULL) : 4;
+	struct arguments arguments;
+	pid_t pid;
 	int r;
 
-	if (pid <= 0)
+	if (parse(argc, argv, &arguments) < 0) {
+		fprintf(stderr, "usage: capture [-p PID] [-s SECONDS] [-n] [-e] [-r RING_BYTES] "
+				"[-w MILLISECONDS]\n");
 		return 2;
-	r = measure_target(pid, seconds, argc > 3 && !strcmp(argv[3], "native"));
-	if (argc == 1) {
+	}
+	pid = arguments.pid ? arguments.pid : start_target();
+	if (pid <= 0)
+		return 1;
+	r = measure_target(pid, &arguments);
+	if (!arguments.pid) {
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
 	}

@@ -7,11 +7,22 @@ set -eu -o pipefail
 cd "$(dirname "$0")/.."
 build=${1:?usage: run.sh BUILD}
 
-for bench in "$build"/bench/*; do
-	if [ -f "$bench" ] && [ -x "$bench" ]; then
-		echo "== $(basename "$bench")"
-		"$bench"
+# What is measured goes before what only shares the machine, where that may be asked for.
+fast() {
+	if nice -n -20 true 2>/dev/null; then
+		nice -n -20 "$@"
+	else
+		"$@"
 	fi
-done
+}
+
+echo "== walk: the programs with warm caches"
+fast "$build/bench/walk"
+echo "== capture: a hit by kind of site, a stack of ten frames"
+fast "$build/bench/capture"
+echo "== capture: a ring of 64 KiB that is emptied 20 times a second"
+fast "$build/bench/capture" -r 65536 -w 50 -s 2
+echo "== ledger: an event in user space"
+fast "$build/bench/ledger"
 echo "== exact mode, whole sessions"
-PYLEAKD=$build/pyleakd /usr/bin/python3 bench/exact.py
+PYLEAKD=$build/pyleakd fast /usr/bin/python3 bench/exact.py

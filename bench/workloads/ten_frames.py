@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR GPL-2.0
-"""Allocates, frees and creates under a stack of eleven Python frames, for ever."""
+"""Allocates, frees and creates under a stack of ten Python frames, for ever."""
 
 
 def work(depth, count):
@@ -12,4 +12,4 @@ def work(depth, count):
 
 
 while True:
-    work(10, 200)
+    work(9, 200)
