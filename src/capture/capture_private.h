@@ -80,7 +80,7 @@ enum priority_raised { PRIORITY_AS_IT_WAS, PRIORITY_IS_REAL_TIME, PRIORITY_IS_NI
 struct priority {
 	struct capture_priority_use *use;
 	enum priority_raised raised;
-	uint64_t raised_at_ns;
+	uint64_t raised_at_cpu_ns; /* CPU time of this thread */
 	int policy, nice; /* as they were */
 	struct sched_param param;
 };

@@ -16,10 +16,12 @@
 #define PRIORITY_REAL_TIME 1
 #define PRIORITY_NICE (-20)
 /*
- * Longer than any attach of a few hundred sites; the kernel itself can't be
- * interrupted, so that the time is looked at between two links.
+ * Of this thread's CPU time: ten times what a few hundred sites take, waiting
+ * takes from nobody.  The kernel itself can't be interrupted, so that it is
+ * looked at between two links; what remains is bounded by REFUSED_SITES_MAX and
+ * the kernel's own limit for real-time threads.
  */
-#define PRIORITY_MAX_NS (100 * NS_PER_MS)
+#define PRIORITY_MAX_CPU_NS (100 * NS_PER_MS)
 
 static bool raise_to_real_time(struct priority *priority)
 {
@@ -53,7 +55,7 @@ void priority_raise(struct priority *priority, struct capture *capture)
 	*priority = (struct priority){.use = &capture->priority_use};
 	if (is_real_time()) /* it was started so */
 		return;
-	priority->raised_at_ns = clock_monotonic_ns();
+	priority->raised_at_cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	if (raise_to_real_time(priority)) {
 		priority->raised = PRIORITY_IS_REAL_TIME;
 		priority->use->real_time++;
@@ -82,7 +84,7 @@ void priority_give_back(struct priority *priority)
 void priority_look(struct priority *priority)
 {
 	if (!priority || priority->raised == PRIORITY_AS_IT_WAS ||
-	    clock_monotonic_ns() - priority->raised_at_ns < PRIORITY_MAX_NS)
+	    clock_ns(CLOCK_THREAD_CPUTIME_ID) - priority->raised_at_cpu_ns < PRIORITY_MAX_CPU_NS)
 		return;
 	priority_give_back(priority);
 	priority->use->cut_short++;

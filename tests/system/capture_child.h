@@ -160,6 +160,51 @@ static void do_run_forked(void)
 	waitpid(pid, NULL, 0);
 }
 
+/* The child's child stays until it is killed. */
+static void do_fork_and_stay(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		for (;;)
+			pause();
+	}
+	shared->result = (uint64_t)pid;
+}
+
+static void *run_often_in_thread(void *unused)
+{
+	(void)unused;
+	for (int i = 0; i < 20000; i++) {
+		uint64_t values[16];
+
+		memcpy(values, shared->values, sizeof(values));
+		sites_run(values, shared->flags);
+	}
+	return NULL;
+}
+
+static void do_run_often_in_threads(void)
+{
+	pthread_t threads[4];
+
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_create(&threads[i], NULL, run_often_in_thread, NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_join(threads[i], NULL);
+}
+
+/* The break goes up, down, up to where it was, and beyond. */
+static void do_breaks(void)
+{
+	sbrk(65536);
+	shared->values[0] = (uint64_t)sbrk(0);
+	sbrk(-32768);
+	sbrk(32768);
+	sbrk(4096);
+	shared->values[1] = (uint64_t)sbrk(0);
+}
+
 static void do_mappings(void)
 {
 	char *page = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -196,6 +241,7 @@ static void do_exit(void)
 static void (*const commands[])(void) = {
 	do_run,	     do_run_often,   do_run_thread, do_run_forked,
 	do_mappings, do_change_text, do_exec,	    do_exit,
+	do_breaks,   do_fork_and_stay, do_run_often_in_threads,
 };
 
 static pid_t child = -1;
@@ -221,18 +267,32 @@ static void wait_for_end(void)
 	assert_int_equal(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT), 0);
 }
 
+static void begin(void (*what)(void))
+{
+	for (unsigned char i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (commands[i] == what)
+			assert_int_equal(write(to_child, &i, 1), 1);
+	}
+}
+
 /* Returns when the child is through with it, or gone. */
 static void tell(void (*what)(void))
 {
-	for (unsigned char i = 0; i < ARRAY_SIZE(commands); i++) {
-		unsigned char answer;
+	unsigned char answer;
 
-		if (commands[i] != what)
-			continue;
-		assert_int_equal(write(to_child, &i, 1), 1);
-		if (read(from_child, &answer, 1) < 0)
-			fail();
-	}
+	begin(what);
+	if (read(from_child, &answer, 1) < 0)
+		fail();
+}
+
+static void read_text(pid_t pid, uint8_t ret[static 32])
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+	_cleanup_close_ int fd = open(path, O_RDONLY);
+
+	assert_int_equal(pread(fd, ret, 32, (off_t)(uintptr_t)sites), 32);
 }
 
 /* --- plans --------------------------------------------------------------------------------- */

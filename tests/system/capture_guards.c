@@ -64,16 +64,6 @@ static void exec_and_exit_are_told(void **state)
 
 /* --- guards ---------------------------------------------------------------------------------- */
 
-static void read_text(uint8_t ret[static 32])
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/mem", child);
-	_cleanup_close_ int fd = open(path, O_RDONLY);
-
-	assert_int_equal(pread(fd, ret, 32, (off_t)(uintptr_t)sites), 32);
-}
-
 static void unsafe_and_refused_sites_are_dropped_and_the_rest_goes_in(void **state)
 {
 	uint8_t text[32];
@@ -96,7 +86,7 @@ static void unsafe_and_refused_sites_are_dropped_and_the_rest_goes_in(void **sta
 	consume_all();
 	assert_int_equal(n_records, 16);
 	capture_detach(capture);
-	read_text(text);
+	read_text(child, text);
 	assert_memory_equal(text, sites, 32);
 }
 
