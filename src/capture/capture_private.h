@@ -166,7 +166,7 @@ void windows_done(struct capture *capture);
 int windows_release_others(const struct capture *capture);
 
 /* priority.c */
-void priority_raise(struct priority *priority, struct capture *capture);
+void priority_raise(struct priority *priority, struct capture_priority_use *use);
 /* May be called more than once. */
 void priority_give_back(struct priority *priority);
 /* Gives it back if that is due. */

@@ -50,9 +50,9 @@ static bool is_real_time(void)
 	return policy == SCHED_RR || policy == SCHED_FIFO || policy == SCHED_DEADLINE;
 }
 
-void priority_raise(struct priority *priority, struct capture *capture)
+void priority_raise(struct priority *priority, struct capture_priority_use *use)
 {
-	*priority = (struct priority){.use = &capture->priority_use};
+	*priority = (struct priority){.use = use};
 	if (is_real_time()) /* it was started so */
 		return;
 	priority->raised_at_cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);

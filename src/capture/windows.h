@@ -69,7 +69,7 @@ int capture_group_open(struct capture *capture, unsigned group, uint64_t hits_ma
 /* ret may be NULL. -EALREADY: it is closed. When it returns no program of the group runs. */
 int capture_group_close(struct capture *capture, unsigned group, struct capture_group_use *ret);
 /*
- * All open groups, the hottest first: when the target forks, or the daemon
+ * All open groups at once, the hottest first: when the target forks, or the daemon
  * ends.  Returns how many were open; capture_group_look() has each one's use.
  */
 int capture_close_all(struct capture *capture);
