@@ -22,7 +22,7 @@ static bool options_are_valid(const struct governor_options *options)
 	return options->budget_ratio > 0 && options->budget_ratio < 1 &&
 	       options->always_on_share >= 0 && options->always_on_share < 1 &&
 	       options->window_delay_seconds >= 0 && options->full_window_share >= 0 &&
-	       options->hit_seconds > 0 && options->hit_seconds < 1 &&
+	       options->host_share >= 0 && options->hit_seconds > 0 && options->hit_seconds < 1 &&
 	       options->n_sites <= GOVERNOR_SITES_MAX &&
 	       (options->n_sites == 0 || options->site_kinds);
 }
@@ -68,6 +68,7 @@ static void begin(struct governor *governor, const struct governor_options *opti
 	governor->always_on_share = or_default(options->always_on_share, ALWAYS_ON_SHARE);
 	governor->delay = or_default(options->window_delay_seconds, WINDOW_DELAY);
 	governor->full_share = or_default(options->full_window_share, FULL_WINDOW_SHARE);
+	governor->host_share = or_default(options->host_share, HOST_SHARE);
 	governor->hit = options->hit_seconds;
 	governor->n_sites = options->n_sites;
 	governor->random = hash_u64(options->seed);
@@ -128,16 +129,24 @@ static bool is_window(unsigned group)
 	return group >= GOVERNOR_GROUP_CREATIONS;
 }
 
-/* Closes what has to be; false: nothing has. *ret_window: one is open and goes on. */
+/*
+ * Closes what has to be; false: nothing has. *ret_window: one is open and goes on.
+ * What makes an always-on group trip is likely to be in an open window too, and
+ * a detach takes long: the window goes first.
+ */
 static bool step_close(struct governor *governor, double now, struct governor_step *ret,
 		       bool *ret_window)
 {
+	bool tripped = false;
+
+	for (unsigned i = 0; i < GOVERNOR_GROUPS; i++)
+		tripped |= governor->groups[i].open && governor->groups[i].tripped;
 	for (unsigned i = GOVERNOR_GROUPS; i-- > 0;) {
 		const struct group *group = &governor->groups[i];
 
 		if (!group->open)
 			continue;
-		if (group->tripped || now < governor->paused_until ||
+		if (group->tripped || now < governor->paused_until || (is_window(i) && tripped) ||
 		    (is_window(i) && now >= group->closes_at)) {
 			*ret = (struct governor_step){GOVERNOR_CLOSE, .at = now, .group = i};
 			return true;
@@ -150,18 +159,38 @@ static bool step_close(struct governor *governor, double now, struct governor_st
 	return false;
 }
 
-/* Brings always-on groups to what they should hold; false: nothing to do now. */
+static void ask_always_on(const struct governor *governor, double now, unsigned group,
+			  struct governor_step *ret)
+{
+	*ret = (struct governor_step){.act = GOVERNOR_OPEN,
+				      .at = now,
+				      .group = group,
+				      .sites = governor->groups[group].sites,
+				      .n_sites = governor->groups[group].n_sites,
+				      .hits_max = governor_allowance(governor, group),
+				      .seconds = INFINITY,
+				      .learning = governor->climbing};
+}
+
+/*
+ * Brings always-on groups to what they should hold; false: nothing to do now.
+ * All that change are closed before one is opened: sites move between them.
+ */
 static bool step_always_on(struct governor *governor, double now, struct governor_step *ret)
 {
+	for (unsigned i = 0; i < GOVERNOR_ALWAYS_ON_GROUPS; i++) {
+		const struct group *group = &governor->groups[i];
+
+		if (group->dirty && group->open && !group->tripped) {
+			*ret = (struct governor_step){GOVERNOR_CLOSE, .at = now, .group = i};
+			return true;
+		}
+	}
 	for (unsigned i = 0; i < GOVERNOR_ALWAYS_ON_GROUPS; i++) {
 		struct group *group = &governor->groups[i];
 
 		if (!group->dirty || group->tripped)
 			continue;
-		if (group->open) {
-			*ret = (struct governor_step){GOVERNOR_CLOSE, .at = now, .group = i};
-			return true;
-		}
 		group_fill_always_on(governor, i);
 		if (group->n_sites == 0) {
 			group->dirty = false;
@@ -171,14 +200,7 @@ static bool step_always_on(struct governor *governor, double now, struct governo
 			ret->at = fmin(ret->at, group->not_before);
 			continue;
 		}
-		*ret = (struct governor_step){.act = GOVERNOR_OPEN,
-					      .at = now,
-					      .group = i,
-					      .sites = group->sites,
-					      .n_sites = group->n_sites,
-					      .hits_max = governor_allowance(governor, i),
-					      .seconds = INFINITY,
-					      .learning = governor->climbing};
+		ask_always_on(governor, now, i, ret);
 		return true;
 	}
 	return false;
@@ -289,13 +311,13 @@ void governor_note_closed(struct governor *governor, unsigned group, double now,
 		double silent;
 
 		stream->detach_seconds = smoothed(stream->detach_seconds, detach_seconds);
-		silent = found->limited_at > 0 ? now - detach_seconds - found->limited_at
-					       : open_seconds;
+		silent = found->limited_at > 0 ? now - detach_seconds - found->limited_at : 0;
 		cost = stream_note_closed(governor, stream, now, open_seconds, fmax(silent, 0),
 					  hits, limited);
 		found->tripped = false;
 		governor->windows++;
 		governor->windows_limited += limited;
+		governor->quiet_until = fmax(governor->quiet_until, now + WINDOW_SPACING);
 		if (found->learning)
 			learning_closed(governor, now);
 	}
@@ -314,7 +336,7 @@ void governor_note_limit(struct governor *governor, unsigned group, double now)
 	found->tripped = true;
 	found->limited_at = now;
 	if (!is_window(group))
-		found->not_before = now + TRIAL_SECONDS;
+		found->not_before = governor->quiet_until = now + TRIAL_SECONDS;
 }
 
 static uint64_t site_delta(struct governor *governor, size_t site, uint64_t hits)

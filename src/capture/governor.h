@@ -34,7 +34,12 @@ struct governor_options {
 	double always_on_share;	     /* of the budget; 0: half */
 	double window_delay_seconds; /* bound on one window's added delay; 0: 0.025 */
 	double full_window_share;    /* of time in windows at full speed loss; 0: 0.006 */
-	double hit_seconds;	     /* measured on this kernel: trap and program together; > 0 */
+	/*
+	 * Of the host's time in which windows attach or detach, forks everywhere waiting for it; 0:
+	 * 0.1.  To be divided among targets.
+	 */
+	double host_share;
+	double hit_seconds; /* measured on this kernel: trap and program together; > 0 */
 	/* First guess of a whole attach and detach; corrected by what is noted. 0: 15, 40 ms. */
 	double attach_seconds, detach_seconds;
 	size_t n_sites;

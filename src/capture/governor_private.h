@@ -73,14 +73,18 @@
 /* The daemon's own way from a limit to the detach. */
 #define WAKE_SECONDS 0.001
 #define HITS_MIN 64
+/* Time ends a window, not its limit, as long as its rate is at most 1/LIMIT_USED of the planned. */
+#define LIMIT_USED 0.85
 /* A small budget's windows are cut so that a minute pays for at least so many. */
-#define WINDOWS_A_MINUTE 2.5
+#define WINDOWS_A_MINUTE 1.2
 /* A window that can't be paid isn't looked at again sooner. */
 #define PUT_OFF_MIN 0.5
+/* Between two windows, of whatever kind: their delays don't add up for one request. */
+#define WINDOW_SPACING 0.2
 #define STRATUM_MIN 1.0
 #define STRATUM_MAX 600.0
-/* Attaching and detaching, of all streams, take at most this share of the host's time. */
-#define HOST_SHARE 0.04
+/* Windows' attaching and detaching, of all streams, take at most this share of the host's time. */
+#define HOST_SHARE 0.1
 /* An idle target's strata grow to so many times their length. */
 #define IDLE_STRETCH_MAX 16
 
@@ -172,7 +176,7 @@ struct stream {
 };
 
 struct governor {
-	double budget, always_on_share, delay, full_share, hit;
+	double budget, always_on_share, delay, full_share, host_share, hit;
 	size_t n_sites, n_units;
 	uint16_t *unit_of; /* site → unit, 0xffff: not governed */
 	uint16_t *members; /* sites by unit */
@@ -184,6 +188,7 @@ struct governor {
 	struct account account;
 	uint64_t random;
 	double began, last_note, paused_until;
+	double quiet_until;	/* no window opens before */
 	double ahead[PURPOSES]; /* hits booked at a closing that a note will tell again */
 	double last_cost;	/* booked since the last note */
 	double trial_until, next_regroup;

@@ -281,6 +281,17 @@ static bool make_room(struct governor *governor, const struct unit *cheapest, do
 	return true;
 }
 
+/* A trial may meet a hot site: what that would cost has to be there, learning apart. */
+static bool trip_can_be_paid(const struct governor *governor, double now)
+{
+	const struct account *account = &governor->account;
+	double trip = governor->delay * ALLOWANCE_DELAY_SHARE / GOVERNOR_ALWAYS_ON_GROUPS +
+		      WAKE_SECONDS + DETACH_EDGE * governor->streams[CREATIONS].detach_seconds;
+
+	return account_spent(account, now, ALWAYS) + account_spent(account, now, WINDOWS) + trip <=
+	       account_allowed(account, now, governor->budget) * BUDGET_USED;
+}
+
 /*
  * The next stage: the cheapest that wait, of one group, while they fit.  Nothing
  * fits: the climb is over, and what waits is looked at rarely from then on.
@@ -291,7 +302,8 @@ void units_admit(struct governor *governor, double now)
 	size_t n, taken = 0;
 	uint8_t slot = NO_GROUP;
 
-	if (now < governor->trial_until || !all_settled(governor) || on_share_spent(governor, now))
+	if (now < governor->trial_until || !all_settled(governor) ||
+	    on_share_spent(governor, now) || !trip_can_be_paid(governor, now))
 		return;
 	n = gather_candidates(governor, now);
 	for (size_t i = 0; i < n; i++) {
@@ -300,8 +312,9 @@ void units_admit(struct governor *governor, double now)
 
 		if (unit->rate > room * part)
 			break;
+		/* Native sites, among the others by heat, have a group of their own. */
 		if (slot != NO_GROUP && slot_of(governor, unit) != slot)
-			break;
+			continue;
 		slot = slot_of(governor, unit);
 		room -= unit->rate;
 		unit_put_in(governor, unit, now);

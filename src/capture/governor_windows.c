@@ -59,6 +59,15 @@ static void limit_hits(const struct governor *governor, struct stream *stream)
 	stream->cost_max = (double)stream->hits_max * governor->hit + after;
 }
 
+/* As long as the limit, with room for a rate that wanders, isn't what ends it. */
+static double length_before_limit(const struct governor *governor, const struct stream *stream)
+{
+	double seconds = LIMIT_USED * (double)stream->hits_max * governor->hit;
+
+	return stream->loss > 0 ? seconds / stream->loss - ATTACH_EDGE * stream->attach_seconds
+				: WINDOW_MAX;
+}
+
 /* hits/s of all that a window of this kind holds; NAN: not known. */
 static double rate_inside(const struct governor *governor, enum stream_kind kind)
 {
@@ -80,6 +89,7 @@ static void plan_length(const struct governor *governor, enum stream_kind kind,
 	stream->length = WINDOW_MAX;
 	if (stream->loss > 0)
 		stream->length = delay_allowed(governor) / stream->loss - edge;
+	stream->length = fmin(stream->length, length_before_limit(governor, stream));
 	stream->length = fmin(fmax(stream->length, WINDOW_MIN), WINDOW_MAX);
 	stream->cost = (stream->length + edge) * stream->loss;
 }
@@ -127,7 +137,7 @@ static double stratum_seconds(const struct governor *governor, enum stream_kind 
 		seconds =
 			fmax(seconds, (stream->length + stream_edge_seconds(stream)) /
 					      (governor->full_share * BUDGET_USED * stream->share));
-	seconds = fmax(seconds, (wall - stream->length) / (HOST_SHARE * stream->share));
+	seconds = fmax(seconds, (wall - stream->length) / (governor->host_share * stream->share));
 	seconds = fmax(seconds, fmax(STRATUM_MIN, 2 * wall)) * stream->idle_stretch;
 	return fmin(seconds, STRATUM_MAX);
 }
@@ -146,10 +156,13 @@ static double deck_loss(const struct governor *governor, size_t at)
 static size_t slice_end(const struct governor *governor, size_t at)
 {
 	const struct stream *slices = &governor->streams[SLICES];
-	double loss = deck_loss(governor, at);
+	double loss = deck_loss(governor, at), allowed;
 	size_t end = at + 1;
 
-	while (end < slices->n_deck && loss + deck_loss(governor, end) <= SLICE_LOSS)
+	allowed = LIMIT_USED * (double)slices->hits_max * governor->hit /
+		  (SLICE_SECONDS + ATTACH_EDGE * slices->attach_seconds);
+	allowed = fmin(allowed, SLICE_LOSS);
+	while (end < slices->n_deck && loss + deck_loss(governor, end) <= allowed)
 		loss += deck_loss(governor, end++);
 	return end;
 }
@@ -196,7 +209,8 @@ static void plan_slice(struct governor *governor, double began)
 	for (size_t i = slices->deck_at; i < slices->deck_end; i++)
 		rate += deck_loss(governor, i) / governor->hit;
 	slices->loss = loss_of_rate(governor, rate);
-	slices->length = SLICE_SECONDS;
+	slices->length = fmin(SLICE_SECONDS, length_before_limit(governor, slices));
+	slices->length = fmax(slices->length, WINDOW_MIN);
 	slices->cost = (slices->length + stream_edge_seconds(slices)) * slices->loss;
 }
 
@@ -214,11 +228,11 @@ static void plan_stratum(struct governor *governor, enum stream_kind kind, doubl
 		governor->windows_missed++;
 		began = now;
 	}
+	limit_hits(governor, stream);
 	if (kind == SLICES)
 		plan_slice(governor, began);
 	else
 		plan_length(governor, kind, stream);
-	limit_hits(governor, stream);
 	if (kind != SLICES || !stream->planned || stream->slice == 1)
 		stream->seconds = stratum_seconds(governor, kind, now);
 	stream->began = began;
@@ -328,9 +342,10 @@ static void open_learning(struct governor *governor, double now, struct governor
 {
 	struct stream *stream = &governor->streams[CREATIONS];
 
-	stream->length = LEARNING_SECONDS;
 	limit_hits(governor, stream);
-	stream->hits_max = (uint64_t)fmax(LEARNING_SECONDS / governor->hit, HITS_MIN);
+	stream->loss = LOSS_MAX;
+	stream->length = fmin(LEARNING_SECONDS, length_before_limit(governor, stream));
+	stream->length = fmax(stream->length, WINDOW_MIN);
 	if (fill_window(governor, CREATIONS) == 0) {
 		governor->learning_left = 0;
 		return;
@@ -380,6 +395,10 @@ void streams_step(struct governor *governor, double now, struct governor_step *r
 {
 	struct stream *due = NULL;
 
+	if (now < governor->quiet_until) {
+		ret->at = fmin(ret->at, governor->quiet_until);
+		return;
+	}
 	if (governor->learning_left > 0) {
 		ret->at = fmin(ret->at, governor->learning_at);
 		if (now >= governor->learning_at)
