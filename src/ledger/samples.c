@@ -52,8 +52,8 @@ static int samples_reserve_first(struct samples *samples)
 	if (r < 0)
 		return r;
 	samples->n_windows = samples->n_types = 1;
-	samples->types[0].mixed = true; /* nothing is known of them */
-	return 0;
+	samples->sites = ledger_allocate(SAMPLES_SITES_MAX, sizeof(*samples->sites));
+	return samples->sites ? 0 : -ENOMEM;
 }
 
 int samples_new(const struct samples_limits *limits, struct samples **ret)
@@ -102,6 +102,7 @@ void samples_free(struct samples *samples)
 	free(samples->stacks);
 	free(samples->types);
 	free(samples->windows);
+	free(samples->sites);
 	free(samples);
 }
 
@@ -225,10 +226,29 @@ static uint32_t steps_of(uint64_t bytes)
 	return steps < UINT32_MAX ? (uint32_t)steps : UINT32_MAX;
 }
 
-/* Of a mixed type, and in no window that could make it count. */
-static bool is_displaced(const struct samples *samples, uint32_t type, uint16_t window)
+void samples_site_is(struct samples *samples, uint16_t site, enum sample_site state)
 {
-	return !window && samples->types[type].mixed;
+	if (site >= SAMPLES_SITES_MAX)
+		return;
+	samples->sites[site] = (uint8_t)state;
+	samples->sites_told = true;
+}
+
+/*
+ * By itself, or as one of its window's?  Where it can be neither, it is
+ * displaced, and not kept.
+ */
+static bool is_displaced(const struct samples *samples, const struct sighting *sighting,
+			 uint32_t type, uint16_t *window)
+{
+	if (sighting->tier == SAMPLE_ALWAYS_ON &&
+	    !samples_type_is_made_below(samples, type, SAMPLE_SITE_ALWAYS)) {
+		/* What is not known yet may turn out to be made elsewhere too. */
+		if (samples_type_is_known(samples, type))
+			*window = 0;
+		return false;
+	}
+	return !*window;
 }
 
 static void keep_candidate(struct samples *samples, const struct sighting *sighting, uint32_t type,
@@ -253,6 +273,9 @@ static void keep_candidate(struct samples *samples, const struct sighting *sight
 	slot->site = sighting->site;
 	slot->kind = sighting->kind;
 	slot->tier = sighting->tier;
+	slot->unproven = !samples_type_is_known(samples, type);
+	slot->whole = samples->sites_told &&
+		      !samples_type_is_made_below(samples, type, SAMPLE_SITE_WINDOW);
 	slot->size_class = SAMPLES_CLASS_NONE;
 	slot->seen = ticks_of(sighting->time);
 	slot->own_steps = steps_of(sighting->size_bytes);
@@ -274,7 +297,6 @@ void samples_see(struct samples *samples, const struct sighting *sighting)
 	struct slot *held = slot_find(samples, sighting->address);
 	uint16_t window = samples_window_index(samples, sighting->window);
 	uint32_t type = samples_type_index(samples, sighting->type);
-	struct type_record *record = &samples->types[type];
 
 	samples->totals.sightings++;
 	if (held) {
@@ -283,20 +305,13 @@ void samples_see(struct samples *samples, const struct sighting *sighting)
 	}
 	if (window) {
 		samples->windows[window].position++;
-		if (record->pending_window != sighting->window) {
-			record->pending_window = sighting->window;
-			record->pending_hot = record->pending_cold = 0;
-		}
-		if (sighting->tier == SAMPLE_WINDOW)
-			record->pending_hot++;
-		else
-			record->pending_cold++;
+		samples_types_see(samples, type, sighting);
 	}
 	if (!sighting->address)
 		return;
 	if (sighting->tier == SAMPLE_WINDOW && !window)
 		samples->totals.refused_sightings++;
-	else if (is_displaced(samples, type, window))
+	else if (is_displaced(samples, sighting, type, &window))
 		samples->totals.displaced++;
 	else
 		keep_candidate(samples, sighting, type, window);

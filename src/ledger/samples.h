@@ -19,11 +19,12 @@
  * random, go, and the level of the others rises by one, so that no sum changes
  * in the mean.  Likewise two old windows become one where there are too many.
  *
- * Displacement.  Where a type is made at hot sites as well as at always-on
- * ones ("mixed"), what an always-on site shows by itself may stand for an
- * object that a hot site made (docs/estimator.md): such a type counts from
- * complete windows alone, with their weight, always-on sightings in the window
- * included.  Which types are mixed is learned from the complete windows.
+ * Displacement.  Where a type is made at other sites too, which are not in, what
+ * one site shows may stand for an object that another one made at the same
+ * address (docs/estimator.md).  So a sighting counts only where the sites that
+ * make its type were all in: by itself, with weight 1, where all of them are
+ * always on, and else from a window that held those that are not, with its
+ * weight.  Which sites make a type is learned from complete windows.
  */
 #ifndef PYLEAKD_LEDGER_SAMPLES_H
 #define PYLEAKD_LEDGER_SAMPLES_H
@@ -118,6 +119,15 @@ struct window_facts {
 
 #define SAMPLES_GUARD_RATIO 0.1
 
+#define SAMPLES_SITES_MAX 16384
+
+enum sample_site { SAMPLE_SITE_OFF, SAMPLE_SITE_WINDOW, SAMPLE_SITE_ALWAYS };
+/*
+ * A site went in or out. Until it is told of any, a site is taken to be what its
+ * last sighting's tier says. Sites from SAMPLES_SITES_MAX on are ignored.
+ */
+void samples_site_is(struct samples *samples, uint16_t site, enum sample_site state);
+
 /*
  * A window's end.  Its candidates that are younger, in sightings, than a tenth
  * of those before the detach are gone: they may have been in flight.  The others
@@ -169,7 +179,7 @@ struct sample_seen {
 /* A candidate without a definite answer is gone; a sample keeps its place and counts as unknown. */
 void samples_looked(struct samples *samples, double time, const struct sample_seen *seen, size_t n);
 
-/* Is the type made at hot sites in more than MIXED_RATIO, as far as is known? */
+/* Is more than MIXED_RATIO of the type made at sites that are not always on, as far as is known? */
 bool samples_type_is_mixed(const struct samples *samples, uint64_t type);
 #define SAMPLES_MIXED_RATIO 0.2
 #define SAMPLES_MIXED_SIGHTINGS_MIN 8

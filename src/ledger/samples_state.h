@@ -32,10 +32,12 @@ struct slot {
 	uint32_t level : 5;
 	uint32_t zombie : 1;
 	uint32_t unknown : 1; /* at the last look */
-	uint32_t round : 13;  /* of samples_due in which it was handed out; 0: in none */
+	uint32_t whole : 1;   /* all sites that make its type were in */
+	uint32_t unproven : 1; /* too little was known of its type then */
+	uint32_t round : 11;  /* of samples_due in which it was handed out; 0: in none */
 };
 _Static_assert(sizeof(struct slot) == 64, "a sample costs 64 bytes");
-#define ROUND_MAX ((1u << 13) - 1)
+#define ROUND_MAX ((1u << 11) - 1)
 
 struct stack_record {
 	uint64_t key;		      /* free: the next free record */
@@ -43,11 +45,16 @@ struct stack_record {
 	uint32_t mark;		      /* of whoever goes through the stacks */
 };
 
+#define MAKERS_MAX 6 /* of a type: sites beyond these are of no weight */
+
 struct type_record {
 	uint64_t key;
-	float hot, cold; /* sightings in complete windows, by tier; the old ones fade */
-	uint32_t pending_window, pending_hot, pending_cold; /* of a window that is not over */
-	bool mixed;
+	uint32_t pending_window; /* that is not over, and has sightings of it */
+	struct maker {
+		uint16_t site;
+		uint16_t pending; /* sightings in that window */
+		float count;	  /* in complete windows; the old ones fade */
+	} makers[MAKERS_MAX];
 };
 
 struct window_record {
@@ -79,6 +86,8 @@ struct samples {
 	size_t n_windows, windows_capacity;
 	uint32_t free_window;
 	uint32_t stream_windows[SAMPLES_STREAMS];
+	uint8_t *sites; /* enum sample_site of each */
+	bool sites_told;
 	uint64_t draws; /* of random numbers */
 	size_t cursor;	/* where samples_due goes on */
 	uint32_t next_due, round;
@@ -107,7 +116,13 @@ uint64_t samples_draw(struct samples *samples);
 
 /* The type's record; the one of all others where there is no room. Never NULL. */
 uint32_t samples_type_index(struct samples *samples, uint64_t type);
+void samples_types_see(struct samples *samples, uint32_t type, const struct sighting *sighting);
 void samples_types_learn(struct samples *samples, uint32_t window, bool complete);
+/* What is known of where it is made, or the lack of it, speaks for nothing. */
+bool samples_type_is_known(const struct samples *samples, uint32_t type);
+/* Is a good part of the type made at sites whose state is below this one? */
+bool samples_type_is_made_below(const struct samples *samples, uint32_t type,
+				enum sample_site state);
 
 /* The window's index, made where it is new; 0: no window, no room or no memory. */
 uint16_t samples_window_index(struct samples *samples, uint32_t window);

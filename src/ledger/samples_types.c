@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* Which types are made at hot sites too, learned from complete windows. */
+/* At which sites a type is made, learned from complete windows. */
 #include <math.h>
 
 #include "ledger/samples_state.h"
@@ -38,57 +38,126 @@ static double wilson_bound(double hot, double n, int sign)
 	return (middle + sign * half) / (1 + z2 / n);
 }
 
-/* Between the bounds what was decided before stays. */
-static void type_decide(struct type_record *type)
+/* Of n sightings, so many are sure to be more than MIXED_RATIO of all. */
+static bool is_more_than_ratio(double part, double n)
 {
-	double sightings = (double)type->hot + (double)type->cold;
-	double draws = sightings / SIGHTINGS_A_DRAW, hot = (double)type->hot / SIGHTINGS_A_DRAW;
+	double draws = n / SIGHTINGS_A_DRAW;
 
-	if (!type->key || sightings < SAMPLES_MIXED_SIGHTINGS_MIN)
+	return n >= SAMPLES_MIXED_SIGHTINGS_MIN &&
+	       wilson_bound(part / SIGHTINGS_A_DRAW, draws, -1) > SAMPLES_MIXED_RATIO;
+}
+
+static double sightings_of(const struct type_record *type)
+{
+	double n = 0;
+
+	for (size_t i = 0; i < MAKERS_MAX; i++)
+		n += (double)type->makers[i].count;
+	return n;
+}
+
+bool samples_type_is_known(const struct samples *samples, uint32_t type)
+{
+	return sightings_of(&samples->types[type]) >= SAMPLES_MIXED_SIGHTINGS_MIN;
+}
+
+bool samples_type_is_made_below(const struct samples *samples, uint32_t type,
+				enum sample_site state)
+{
+	const struct type_record *record = &samples->types[type];
+	double below = 0;
+
+	if (!type) /* nothing is known of them */
+		return true;
+	for (size_t i = 0; i < MAKERS_MAX; i++)
+		if (samples->sites[record->makers[i].site] < state)
+			below += (double)record->makers[i].count;
+	return below > 0 && is_more_than_ratio(below, sightings_of(record));
+}
+
+/* The site's place among the makers: its own, an empty one, or that of whoever makes least. */
+static struct maker *maker_of(struct type_record *type, uint16_t site)
+{
+	struct maker *least = &type->makers[0];
+
+	for (size_t i = 0; i < MAKERS_MAX; i++) {
+		struct maker *maker = &type->makers[i];
+
+		if (maker->site == site && (maker->pending || maker->count > 0))
+			return maker;
+		if ((float)maker->pending + maker->count < (float)least->pending + least->count)
+			least = maker;
+	}
+	if (least->pending || least->count > 1)
+		return NULL;
+	*least = (struct maker){.site = site};
+	return least;
+}
+
+void samples_types_see(struct samples *samples, uint32_t type, const struct sighting *sighting)
+{
+	struct type_record *record = &samples->types[type];
+	struct maker *maker;
+
+	if (sighting->site >= SAMPLES_SITES_MAX)
 		return;
-	if (wilson_bound(hot, draws, -1) > SAMPLES_MIXED_RATIO)
-		type->mixed = true;
-	else if (wilson_bound(hot, draws, 1) < SAMPLES_MIXED_RATIO)
-		type->mixed = false;
+	if (!samples->sites_told)
+		samples->sites[sighting->site] = sighting->tier == SAMPLE_ALWAYS_ON
+							 ? SAMPLE_SITE_ALWAYS
+							 : SAMPLE_SITE_WINDOW;
+	if (record->pending_window != sighting->window) {
+		record->pending_window = sighting->window;
+		for (size_t i = 0; i < MAKERS_MAX; i++)
+			record->makers[i].pending = 0;
+	}
+	maker = maker_of(record, sighting->site);
+	if (maker && maker->pending < UINT16_MAX)
+		maker->pending++;
+}
+
+static void take_pending(struct type_record *type, bool complete)
+{
+	bool fades = sightings_of(type) > SIGHTINGS_FADE;
+
+	type->pending_window = 0;
+	for (size_t i = 0; i < MAKERS_MAX; i++) {
+		struct maker *maker = &type->makers[i];
+
+		if (complete)
+			maker->count += maker->pending;
+		if (fades)
+			maker->count /= 2;
+		maker->pending = 0;
+	}
 }
 
 void samples_types_learn(struct samples *samples, uint32_t window, bool complete)
 {
-	for (size_t i = 1; i < samples->n_types; i++) {
-		struct type_record *type = &samples->types[i];
-
-		if (type->pending_window != window)
-			continue;
-		type->pending_window = 0;
-		if (!complete)
-			continue;
-		type->hot += (float)type->pending_hot;
-		type->cold += (float)type->pending_cold;
-		type_decide(type);
-		if (type->hot + type->cold > SIGHTINGS_FADE) {
-			type->hot /= 2;
-			type->cold /= 2;
-		}
-	}
+	for (size_t i = 1; i < samples->n_types; i++)
+		if (samples->types[i].pending_window == window)
+			take_pending(&samples->types[i], complete);
 }
 
 bool samples_type_is_mixed(const struct samples *samples, uint64_t type)
 {
 	uint64_t held;
 
-	return table_get(&samples->by_type, type, &held) == 0 && samples->types[held].mixed;
+	return table_get(&samples->by_type, type, &held) == 0 &&
+	       samples_type_is_made_below(samples, (uint32_t)held, SAMPLE_SITE_ALWAYS);
 }
 
 bool samples_counts(const struct samples *samples, const struct slot *slot, uint16_t *ret_window)
 {
 	const struct window_record *window = &samples->windows[slot->window];
-	bool mixed = samples->types[slot->type].mixed;
+	bool mixed = samples_type_is_made_below(samples, slot->type, SAMPLE_SITE_ALWAYS);
 
-	if (slot->tier == SAMPLE_ALWAYS_ON && !mixed) {
+	/* What was proven by itself has no window any more. */
+	if (slot->tier == SAMPLE_ALWAYS_ON && (slot->unproven ? !mixed : !slot->window)) {
 		*ret_window = 0;
 		return true;
 	}
-	if (!slot->window || (mixed && !window->complete) || !(window->weight > 0))
+	if (!slot->window || !(window->weight > 0) ||
+	    (mixed && !window->complete && !slot->whole))
 		return false;
 	*ret_window = slot->window;
 	return true;

@@ -206,12 +206,32 @@ static uint64_t always_on_hits(const struct session *session)
 	return hits;
 }
 
+static void drain(struct session *session)
+{
+	uint64_t until = capture_produced(session->capture);
+
+	while (capture_consumed(session->capture) < until)
+		if (session_consume(session, 0) <= 0)
+			break;
+}
+
 static void set_group_of_sites(struct sampling *sampling, const uint16_t *sites, size_t n,
 			       unsigned group)
 {
 	for (size_t i = 0; i < n; i++)
 		if (sites[i] < sampling->n_sites)
 			sampling->group_of_site[sites[i]] = (uint8_t)group;
+}
+
+/* What was seen before is told apart from what is seen with these sites in, or out. */
+static void tell_sites(struct session *session, unsigned group, enum sample_site state)
+{
+	struct sampling *sampling = session->sampling;
+
+	drain(session);
+	for (size_t i = 0; i < sampling->n_sites; i++)
+		if (sampling->group_of_site[i] == group)
+			samples_site_is(sampling->samples, (uint16_t)i, state);
 }
 
 static int open_group(struct session *session, const struct governor_step *step, double now)
@@ -250,6 +270,7 @@ static int open_group(struct session *session, const struct governor_step *step,
 		governor_note_refused(sampling->governor, step->group, now);
 		return r == -ESRCH ? r : 0;
 	}
+	tell_sites(session, step->group, window ? SAMPLE_SITE_WINDOW : SAMPLE_SITE_ALWAYS);
 	attach_seconds = (double)(clock_monotonic_ns() - began_ns) / NS_PER_SECOND;
 	opening->opened = now + attach_seconds / 2;
 	governor_note_opened(sampling->governor, step->group, now + attach_seconds,
@@ -295,15 +316,6 @@ static void end_window(struct session *session, struct sampling_opening *opening
 	sampling->windows++;
 }
 
-static void drain(struct session *session)
-{
-	uint64_t until = capture_produced(session->capture);
-
-	while (capture_consumed(session->capture) < until)
-		if (session_consume(session, 0) <= 0)
-			break;
-}
-
 static void close_group(struct session *session, unsigned group, double now)
 {
 	struct sampling *sampling = session->sampling;
@@ -312,9 +324,7 @@ static void close_group(struct session *session, unsigned group, double now)
 	uint64_t began_ns = clock_monotonic_ns();
 	double detach_seconds;
 
-	/* What is in the ring so far was written before the detach begins. */
-	if (opening->window)
-		drain(session);
+	tell_sites(session, group, SAMPLE_SITE_OFF);
 	sampling->closing_position = capture_produced(session->capture);
 	capture_group_close(session->capture, group, &use);
 	detach_seconds = (double)(clock_monotonic_ns() - began_ns) / NS_PER_SECOND;
@@ -325,6 +335,9 @@ static void close_group(struct session *session, unsigned group, double now)
 	}
 	sampling->closing_position = UINT64_MAX;
 	opening->open = false;
+	for (size_t i = 0; i < sampling->n_sites; i++)
+		if (sampling->group_of_site[i] == group)
+			sampling->group_of_site[i] = CAPTURE_GROUPS_MAX;
 	governor_note_closed(sampling->governor, group, now + detach_seconds, detach_seconds,
 			     use.hits, use.limited);
 }
