@@ -132,6 +132,52 @@ static uint16_t *hot_first(const struct capture *capture, const struct plan *pla
 	return sites;
 }
 
+/* Ten groups that share the sites: closed one after the other, and at once. */
+#define MANY_GROUPS 10
+
+static int open_many(struct capture *capture, const uint16_t *sites, size_t n_sites)
+{
+	int r = 0;
+
+	for (unsigned group = 0; group < MANY_GROUPS && r == 0; group++) {
+		size_t from = n_sites * group / MANY_GROUPS;
+		size_t to = n_sites * (group + 1) / MANY_GROUPS;
+
+		r = capture_group_define(capture, group, 0, sites + from, to - from);
+		if (r == 0)
+			r = capture_group_open(capture, group, 0, NULL);
+	}
+	return r;
+}
+
+static int measure_many(struct capture *capture, const uint16_t *sites, size_t n_sites,
+			int n_rounds)
+{
+	static double one_by_one[ROUNDS_MAX], at_once[ROUNDS_MAX];
+
+	for (int i = 0; i < 2 * n_rounds; i++) {
+		uint64_t start;
+		int r = open_many(capture, sites, n_sites);
+
+		if (r < 0)
+			return r;
+		start = clock_monotonic_ns();
+		for (unsigned group = 0; group < MANY_GROUPS && i % 2; group++)
+			capture_group_close(capture, group, NULL);
+		capture_close_all(capture);
+		*(i % 2 ? &one_by_one[i / 2] : &at_once[i / 2]) =
+			(double)(clock_monotonic_ns() - start) / 1e6;
+		while (capture_consume(capture, drop, NULL, SIZE_MAX) > 0)
+			;
+	}
+	qsort(one_by_one, (size_t)n_rounds, sizeof(double), compare);
+	qsort(at_once, (size_t)n_rounds, sizeof(double), compare);
+	printf("%d groups out: one by one %.0f ms (%.0f), at once %.0f (%.0f)\n", MANY_GROUPS,
+	       one_by_one[n_rounds / 2], one_by_one[n_rounds - 1], at_once[n_rounds / 2],
+	       at_once[n_rounds - 1]);
+	return 0;
+}
+
 static int measure(struct capture *capture, const struct plan *plan, int n_rounds, int window_ms)
 {
 	const size_t sizes[] = {1, 10, 100, SIZE_MAX};
@@ -161,6 +207,8 @@ static int measure(struct capture *capture, const struct plan *plan, int n_round
 		if (r == 0)
 			print_rounds(&rounds, n);
 	}
+	if (r == 0)
+		r = measure_many(capture, sites, n_sites, n_rounds);
 	free(sites);
 	capture_priority_use(capture, &priority);
 	printf("priority raised to real time %llu times, by nice %llu, refused %llu, "
