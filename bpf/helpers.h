@@ -96,6 +96,9 @@ static __always_inline void thread_remember(__u64 pointer, __u64 tstate)
 
 #define SETTINGS_STORAGE static
 #define opaque(value) ((void)(value))
+#ifndef __noinline
+#define __noinline __attribute__((noinline))
+#endif
 
 static inline __u64 load_u64(const void *address)
 {

@@ -87,24 +87,15 @@ static __always_inline int window_load(struct stack_scratch *scratch, __u64 at)
 }
 
 /*
- * Fetches a frame's fields. Returns their offset in scratch->bytes, negative
- * if they can't be read.
+ * Reads a frame that the window does not hold. Returns the offset of its
+ * fields in scratch->bytes, negative if they can't be read.  Apart, so that
+ * those that it does hold find their registers where they left them.
  */
-static __always_inline long frame_fetch(struct stack_scratch *scratch, __u64 at)
+static __noinline long frame_read(struct stack_scratch *scratch, __u64 at)
 {
-	__u64 start, offset;
-
-	if (settings.owner_at != SETTINGS_ABSENT) {
-		start = IN_MEMORY(scratch->window.start);
-		offset = at - start;
-		if (offset >= IN_MEMORY(scratch->window.n) && start - at < WINDOW_NEAR_BYTES &&
-		    !window_load(scratch, at))
-			offset = IN_MEMORY(scratch->window.n) - 1;
-		if (offset < IN_MEMORY(scratch->window.n)) {
-			opaque(offset);
-			return offset & (WINDOW_BYTES - 1);
-		}
-	}
+	if (settings.owner_at != SETTINGS_ABSENT &&
+	    IN_MEMORY(scratch->window.start) - at < WINDOW_NEAR_BYTES && !window_load(scratch, at))
+		return (IN_MEMORY(scratch->window.n) - 1) & (WINDOW_BYTES - 1);
 	if (read_user(scratch->bytes + WINDOW_BYTES, settings.frame_bytes, at))
 		return -1;
 	/* Back from a heap frame to another place of the data stack: a window is to end here. */
@@ -114,6 +105,17 @@ static __always_inline long frame_fetch(struct stack_scratch *scratch, __u64 at)
 		IN_MEMORY(scratch->window.n) = 0;
 	}
 	return WINDOW_BYTES;
+}
+
+/* Finds or reads a frame's fields, as frame_read() does. */
+static __always_inline long frame_fetch(struct stack_scratch *scratch, __u64 at)
+{
+	__u64 offset = at - IN_MEMORY(scratch->window.start);
+
+	if (offset >= IN_MEMORY(scratch->window.n))
+		return frame_read(scratch, at);
+	opaque(offset);
+	return offset & (WINDOW_BYTES - 1);
 }
 
 static __always_inline __u64 hash_mix(__u64 hash, __u64 word)
