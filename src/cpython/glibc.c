@@ -79,7 +79,8 @@ static bool bins_plausible(const struct data *data, uint64_t bins)
 	for (unsigned i = 0; i < N_BINS; i++)
 		n_empty += bin_is_empty(data, bins + i * BIN_BYTES);
 	return n_empty >= SELF_BINS_MIN && top && top % CHUNK_ALIGN == 0 && next && next % 8 == 0 &&
-	       system && system % 8 == 0 && system <= data_word(data, bins + BINS_MAX_SYSTEM);
+	       system && system < SYSTEM_BYTES_MAX &&
+	       system <= data_word(data, bins + BINS_MAX_SYSTEM);
 }
 
 /* Does the ring of arenas that goes on at next come to this one? */
