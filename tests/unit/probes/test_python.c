@@ -108,6 +108,19 @@ static unsigned check_all(const char *pattern, unsigned minor)
 	return n;
 }
 
+/* Those of tools/bolted.sh, as in `tools/interpreters.sh list`: when they are asked for. */
+static unsigned check_bolted(unsigned minor)
+{
+	static const char *const pattern = "build/interpreters-bolted/*/bin/python3.%u";
+	const char *wanted = getenv("BOLTED");
+	char path[256];
+
+	if (!wanted || strcmp(wanted, "1") != 0)
+		return 0;
+	snprintf(path, sizeof(path), pattern, minor);
+	return check_all(path, minor);
+}
+
 static void every_interpreter_at_hand_has_a_plan_that_leaves_nothing_out(void **state)
 {
 	static const char *const patterns[] = {
@@ -125,6 +138,7 @@ static void every_interpreter_at_hand_has_a_plan_that_leaves_nothing_out(void **
 			snprintf(pattern, sizeof(pattern), patterns[i], minor);
 			n += check_all(pattern, minor);
 		}
+		n += check_bolted(minor);
 		if (getenv("PYENV_ROOT") || getenv("HOME")) {
 			const char *root = getenv("PYENV_ROOT");
 			char pattern[512];
