@@ -68,6 +68,11 @@ int liveness_new(const struct interpreter *interpreter, struct type_cache *types
 	return error;
 }
 
+void liveness_set_glibc(struct liveness *liveness, struct glibc *glibc)
+{
+	liveness->glibc = glibc;
+}
+
 static void round_end(struct liveness *liveness)
 {
 	census_free(liveness->census);
@@ -99,6 +104,7 @@ static int round_begin(struct liveness *liveness, struct fault *reterr_fault)
 	if (!liveness->marks)
 		return fault_set(reterr_fault, -ENOMEM, REASON_READ_FAILED, 0, NULL);
 	type_cache_begin_look(liveness->types);
+	liveness->glibc_ready = liveness->glibc && glibc_begin_look(liveness->glibc, NULL) == 0;
 	return 0;
 }
 
@@ -192,10 +198,14 @@ static void look_at_block(struct liveness *liveness, struct look_batch *batch,
 		return;
 	case CENSUS_LIVE:
 		break;
+	case CENSUS_OUTSIDE: /* a chunk, for which an object's type has to be known */
+		if (look->kind == LIVENESS_OBJECT)
+			batch_add(batch, look, 0, 0);
+		return;
 	default:
 		return;
 	}
-	if ((look->has_fingerprint && look->size_bytes && look->size_bytes != size) ||
+	if ((look->size_bytes && look->size_bytes != size) ||
 	    (look->kind != LIVENESS_OBJECT && look->address != start)) {
 		look->answer = LIVENESS_REUSED;
 		return;
@@ -204,7 +214,7 @@ static void look_at_block(struct liveness *liveness, struct look_batch *batch,
 	look->block = start;
 }
 
-/* Of those that could be judged. */
+/* Of those in pools that could be judged. */
 static void take_block(struct liveness *liveness, struct liveness_look *look)
 {
 	uint64_t start, size;
@@ -258,11 +268,15 @@ static int look_at_buffers(struct liveness *liveness, const struct owners *owner
 		for (size_t i = 0; i < n; i++) {
 			struct liveness_look *look = owners->looks[at + i];
 
+			if (!answer_has_block(look))
+				continue;
 			look->buffers_unread = found[i].error || found[i].state != OBJECT_ALIVE ||
 					       found[i].type != look->type;
 			if (look->buffers_unread)
 				continue;
 			look->n_buffers = (uint8_t)found[i].n_buffers;
+			for (size_t k = 0; k < look->n_buffers; k++)
+				look->buffer_sizes[k] = 0;
 			for (size_t k = 0; k < look->n_buffers; k++)
 				mark(liveness, look->buffers[k] = found[i].buffers[k]);
 		}
@@ -295,10 +309,13 @@ static int round_look(struct liveness *liveness, struct liveness_look *looks, si
 	for (size_t i = 0; i < n && !error; i++)
 		take_block(liveness, &looks[i]);
 	if (!error)
-		error = look_at_buffers(liveness, &owners);
+		error = liveness_look_outside(liveness, looks, n);
 	if (!error)
-		size_buffers(liveness, &owners);
-	return error;
+		error = look_at_buffers(liveness, &owners);
+	if (error)
+		return error;
+	size_buffers(liveness, &owners);
+	return liveness_size_outside(liveness, owners.looks, owners.n);
 }
 
 int liveness_look(struct liveness *liveness, struct liveness_look *looks, size_t n,

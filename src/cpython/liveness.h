@@ -32,6 +32,7 @@
 #ifndef PYLEAKD_CPYTHON_LIVENESS_H
 #define PYLEAKD_CPYTHON_LIVENESS_H
 
+#include "cpython/glibc.h"
 #include "cpython/objects.h"
 
 enum liveness_answer {
@@ -60,7 +61,7 @@ struct liveness_look {
 	uint64_t type;			      /* in: ob_type at the hit, 0: any; out: as found */
 	uint64_t fingerprint[LIVENESS_WORDS]; /* in, to be compared; out, of what is allocated */
 	uint64_t block;			      /* out: what the allocator gave out; 0: not known */
-	uint64_t size_bytes; /* in with a fingerprint (0: any); out: class or chunk */
+	uint64_t size_bytes; /* in (0: any); out: of the class, or usable of the chunk */
 	uint64_t buffers[OBJECT_BUFFERS_MAX];	   /* out: raw blocks that it owns, if it lives */
 	uint64_t buffer_sizes[OBJECT_BUFFERS_MAX]; /* out: 0: static, or could not be told */
 	uint8_t n_buffers;			   /* out */
@@ -77,6 +78,13 @@ struct liveness;
 int liveness_new(const struct interpreter *interpreter, struct type_cache *types,
 		 struct liveness **ret);
 void liveness_free(struct liveness *liveness);
+
+/*
+ * Blocks outside of pools are told by this C library's chunks; it stays the
+ * caller's and must outlive the liveness.  Without it, or with another
+ * allocator, they are UNKNOWN.
+ */
+void liveness_set_glibc(struct liveness *liveness, struct glibc *glibc);
 
 /*
  * One round. What is read of pools is read once in it. A look that fails is

@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "cpython/census.h"
+#include "cpython/glibc.h"
 #include "cpython/liveness.h"
 #include "cpython/types.h"
 
@@ -18,10 +19,12 @@ struct liveness {
 	struct memory *memory;
 	const struct layout *layout;
 	struct type_cache *types;
+	struct glibc *glibc; /* NULL: another C library, or none known */
 
 	/* Of the round. */
 	struct census *census;
-	uint64_t *marks; /* pools to read: a bit each */
+	uint64_t *marks;  /* pools to read: a bit each */
+	bool glibc_ready; /* its arenas could be read */
 };
 
 /* Without an interpreter: of allocator states that don't move. */
@@ -45,5 +48,10 @@ void liveness_judge_object(struct liveness *liveness, struct liveness_look *look
 			   const struct object_bytes *bytes, int64_t offset, bool *ret_owns);
 /* The same of a raw block whose first words these are. */
 void liveness_judge_block(struct liveness_look *look, struct bytes block);
+
+/* Looks at what lies in no arena; objects have been judged by their bytes before. -ENOMEM. */
+int liveness_look_outside(struct liveness *liveness, struct liveness_look *looks, size_t n);
+/* Sizes of the looks' buffers that lie in no arena. -ENOMEM. */
+int liveness_size_outside(struct liveness *liveness, struct liveness_look *const *looks, size_t n);
 
 #endif

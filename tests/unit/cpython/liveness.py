@@ -8,6 +8,8 @@ First line: MINOR MICRO.  Then commands, each answered by lines and an empty one
 
     zombies ADDRESS TYPE KIND for objects whose count says 0, in blocks that are never given back
 
+    sizes   ADDRESS TYPE SIZE of objects with one raw buffer, and its bytes
+
 ANSWERS: letters; l live, c changed, d dead, r another one, p parked, z zombie.
 """
 import collections
@@ -66,7 +68,9 @@ MAKERS = {
     "mydict": lambda x: MyDict(a=x), "text": lambda x: Text("subclass %d" % x),
     "deque": lambda x: collections.deque([x]), "generator": lambda x: (y for y in range(x)),
     "method": lambda x: Plain(x).__init__, "long str": lambda x: "%0300d" % x,
-    "partial": lambda x: slice(x, x + 10 ** 10),
+    "slice": lambda x: slice(x, x + 10 ** 10), "big str": lambda x: "%0700d" % x,
+    "big bytes": lambda x: b"%0900d" % x, "big tuple": lambda x: tuple(range(x, x + 80)),
+    "huge bytes": lambda x: b"%0200000d" % x if x % 100 < 3 else b"%01000d" % x,
 }
 
 
@@ -117,8 +121,6 @@ def make():
             tell(kind, one, "ltd"[x % 3])
 
 
-FREE_LISTS = ("float", "int", "tuple", "list", "dict", "method", "partial", "generator", "function",
-              "named", "mydict")
 CHANGES = ("list", "dict", "set", "bytearray", "deque", "plain", "slotted", "mydict", "generator")
 
 
@@ -152,6 +154,16 @@ def keep_busy():
             later.append(maker(x))
 
 
+def sizes():
+    for n in 1, 10, 60, 70, 500, 5000, 100000:
+        for make in (lambda: [0] * n, lambda: bytearray(n), lambda: set(range(6 + n)),
+                     lambda: {i: i for i in range(n)}):
+            one = make()
+            later.append(one)
+            if MINOR < 15 or not isinstance(one, bytearray):
+                print(id(one), id(type(one)), one.__sizeof__() - type(one).__basicsize__)
+
+
 def zombies():
     if not ctypes:
         return
@@ -167,5 +179,5 @@ def zombies():
 
 
 for line in iter(lambda: os.read(0, 100), b""):
-    {"make": make, "again": again, "zombies": zombies}[line.decode().strip()]()
+    {"make": make, "again": again, "zombies": zombies, "sizes": sizes}[line.decode().strip()]()
     print(flush=True)

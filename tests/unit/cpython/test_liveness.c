@@ -24,10 +24,47 @@ struct target {
 	struct interpreter *interpreter;
 	struct type_cache *types;
 	struct liveness *liveness;
+	struct glibc *glibc; /* NULL: it runs with another C library */
 	char (*kinds)[24];
 	struct liveness_look *looks;
 	size_t n;
 };
+
+/* The C library that the process has loaded; false: it is none of glibc's. */
+static bool libc_open(pid_t pid, struct image **ret, uint64_t *ret_bias)
+{
+	_cleanup_fclose_ FILE *maps = NULL;
+	char path[64], line[8192], name[4096];
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	maps = fopen(path, "re");
+	while (maps && fgets(line, sizeof(line), maps)) {
+		_cleanup_close_ int fd = -1;
+		uint64_t start, end, offset;
+
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %" SCNx64 " %*s %*s %4095s", &start,
+			   &end, &offset, name) < 4 ||
+		    offset || (!strstr(name, "/libc.so") && !strstr(name, "/libc-2.")))
+			continue;
+		fd = live_open_file(pid, start, end, name);
+		*ret_bias = start;
+		return fd >= 0 && image_new(fd, ret, NULL) == 0;
+	}
+	return false;
+}
+
+static void glibc_start(struct target *target)
+{
+	struct image *image;
+	uint64_t bias;
+
+	target->glibc = NULL;
+	if (!libc_open(target->child.pid, &image, &bias))
+		return;
+	assert_int_equal(glibc_new(target->live.memory, image, bias, &target->glibc, NULL), 0);
+	image_free(image);
+	liveness_set_glibc(target->liveness, target->glibc);
+}
 
 static void target_start(struct target *target, const char *command)
 {
@@ -41,6 +78,7 @@ static void target_start(struct target *target, const char *command)
 		fail_msg("%s: %s", reason_sentence(fault.reason), fault.field);
 	assert_int_equal(type_cache_new(target->interpreter, MAX_TYPES, &target->types), 0);
 	assert_int_equal(liveness_new(target->interpreter, target->types, &target->liveness), 0);
+	glibc_start(target);
 	target->kinds = calloc(LOOKS_MAX, sizeof(*target->kinds));
 	target->looks = calloc(LOOKS_MAX, sizeof(*target->looks));
 	assert_non_null(target->kinds);
@@ -51,6 +89,7 @@ static void target_start(struct target *target, const char *command)
 static void target_stop(struct target *target)
 {
 	liveness_free(target->liveness);
+	glibc_free(target->glibc);
 	type_cache_free(target->types);
 	interpreter_free(target->interpreter);
 	live_close(&target->live);
@@ -104,7 +143,10 @@ static void check_all_live(const struct target *target, const char *name)
 			fail_msg("%s: a %s at %lx: %c", name, target->kinds[i], look->address,
 				 ANSWERS[look->answer]);
 		assert_true(look->block && look->block <= look->address);
-		assert_int_equal(look->size_bytes, (look->size_class + 1) * 16);
+		if (look->size_class != LIVENESS_NO_CLASS)
+			assert_int_equal(look->size_bytes, (look->size_class + 1) * 16);
+		else
+			assert_true(look->size_bytes > 512);
 		assert_true(look->address < look->block + look->size_bytes);
 	}
 }
@@ -169,6 +211,43 @@ static void an_object_lives_until_it_is_dead_or_another_ones(void **state)
 {
 	(void)state;
 	for_each_interpreter(check_fates);
+}
+
+/* What an allocator takes for so many bytes. */
+static uint64_t taken_bytes(uint64_t bytes)
+{
+	return bytes <= 512 ? (bytes + 15) / 16 * 16 : (bytes + 8 + 15) / 16 * 16 - 8;
+}
+
+static void check_sizes(const char *name, const char *command)
+{
+	struct target target;
+
+	target_start(&target, command);
+	target_make(&target, "sizes");
+	target_look(&target);
+	for (size_t i = 0; i < target.n; i++) {
+		const struct liveness_look *look = &target.looks[i];
+		uint64_t wanted = strtoull(target.kinds[i], NULL, 10);
+
+		assert_int_equal(look->answer, LIVENESS_LIVE);
+		assert_false(look->buffers_unread);
+		assert_int_equal(look->n_buffers, 1);
+		/* A mapping of its own takes whole pages. */
+		if (look->buffer_sizes[0] == taken_bytes(wanted) ||
+		    (wanted > 100000 && look->buffer_sizes[0] - wanted < 4096))
+			continue;
+		fail_msg("%s: a buffer of %lu is said to take %lu", name, wanted,
+			 look->buffer_sizes[0]);
+	}
+	print_message("%s: %zu\n", name, target.n);
+	target_stop(&target);
+}
+
+static void buffers_have_the_sizes_that_their_allocators_gave(void **state)
+{
+	(void)state;
+	for_each_interpreter(check_sizes);
 }
 
 static void check_zombies(const char *name, const char *command)
@@ -280,6 +359,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_object_lives_until_it_is_dead_or_another_ones),
+		cmocka_unit_test(buffers_have_the_sizes_that_their_allocators_gave),
 		cmocka_unit_test(a_dead_object_whose_block_was_never_given_back_is_a_zombie),
 		cmocka_unit_test(a_read_that_fails_makes_nothing_dead),
 	};
