@@ -192,7 +192,9 @@ int session_start(struct session *session, char *ret_message)
 	session->facts.probed = session->state == SESSION_PROBED;
 	recorded_start(session);
 	/* Everything up to here went by the pid. */
+	recorded_observe(session, false);
 	r = opening_verify(session->target, ret_message);
+	recorded_observe(session, true);
 	if (r < 0) {
 		session_stop(session);
 		return r;
