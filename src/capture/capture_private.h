@@ -46,6 +46,7 @@ struct capture_site {
 	uint8_t state;	 /* enum site_state */
 	uint8_t program; /* enum site_program */
 	uint8_t group;	 /* 1 + the open group that it is in; 0: none */
+	bool missing;	 /* its breakpoint did not appear, once; where there are groups */
 };
 
 /* Sites that go in and out together, by one link for each of their programs. */

@@ -247,16 +247,19 @@ size_t sites_read_back(struct capture *capture, const struct probed_file *file,
 	size_t found = 0;
 
 	for (size_t i = 0; i < set->n_sites; i++) {
-		const struct capture_site *site = set->sites[i];
+		struct capture_site *site = set->sites[i];
 		uint8_t byte;
 
 		if (site->state != SITE_WANTED)
 			continue;
 		if (pread(memory_fd, &byte, 1, (off_t)(site->plan->vaddr + file->bias)) == 1 &&
-		    byte == BREAKPOINT)
+		    byte == BREAKPOINT) {
 			found++;
-		else
+			continue;
+		}
+		if (!site->missing || !capture->windows) /* said before */
 			sites_refuse(capture, REASON_BREAKPOINT_MISSING, site);
+		site->missing = true;
 	}
 	return found;
 }

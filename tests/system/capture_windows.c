@@ -173,6 +173,25 @@ static void a_limit_is_told_once_however_many_run_into_it(void **state)
 	assert_in_range(creations, refill, refill * (refills + 1));
 }
 
+static void a_limit_that_found_no_room_in_the_ring_is_told_later(void **state)
+{
+	(void)state;
+	plan_all();
+	prepare_windows(64 << 10, false);
+	define(1, 0, 1);
+	open_group(1, OFTEN / 2);
+	tell(do_run_often);
+	assert_true(counters().losses[WIRE_LOSS_RING_FULL] > 0);
+	consume_all();
+	assert_int_equal(count(WIRE_LIMIT), 0);
+	tell(do_run);
+	tell(do_run);
+	assert_true(is_woken());
+	consume_all();
+	assert_int_equal(count(WIRE_LIMIT), 1);
+	assert_int_equal(n_records, 1);
+}
+
 static void what_can_not_be_is_refused(void **state)
 {
 	const uint16_t twice[] = {3, 3}, beyond[] = {16}, third[] = {3};
@@ -439,6 +458,7 @@ int main(void)
 		TEST(a_group_is_seen_while_it_is_open_and_counted_site_by_site),
 		TEST(a_limit_cuts_and_is_told_once_a_refill),
 		TEST(a_limit_is_told_once_however_many_run_into_it),
+		TEST(a_limit_that_found_no_room_in_the_ring_is_told_later),
 		TEST(what_can_not_be_is_refused),
 		TEST(refused_sites_are_dropped_and_counted_once),
 		TEST(many_windows_leave_the_text_as_it_was),
