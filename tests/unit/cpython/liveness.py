@@ -68,9 +68,9 @@ MAKERS = {
     "mydict": lambda x: MyDict(a=x), "text": lambda x: Text("subclass %d" % x),
     "deque": lambda x: collections.deque([x]), "generator": lambda x: (y for y in range(x)),
     "method": lambda x: Plain(x).__init__, "long str": lambda x: "%0300d" % x,
-    "slice": lambda x: slice(x, x + 10 ** 10), "big str": lambda x: "%0700d" % x,
-    "big bytes": lambda x: b"%0900d" % x, "big tuple": lambda x: tuple(range(x, x + 80)),
-    "huge bytes": lambda x: b"%0200000d" % x if x % 100 < 3 else b"%01000d" % x,
+    "slice": lambda x: slice(x, x + 10 ** 10), "big str": lambda x: "%d %0700d" % (x, 1),
+    "big bytes": lambda x: b"%d %0900d" % (x, 1), "big tuple": lambda x: tuple(range(x, x + 80)),
+    "huge bytes": lambda x: b"%d %0*d" % (x, 200000 if x % 100 < 3 else 1000, 1),
 }
 
 
