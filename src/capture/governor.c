@@ -76,6 +76,9 @@ static void begin(struct governor *governor, const struct governor_options *opti
 	governor->account.burst_from = governor->account.burst_until = now - BURST_INTERVAL;
 	governor->climbing = true;
 	governor->next_regroup = now + REGROUP_INTERVAL;
+	governor->last_trip = now - MINUTE;
+	for (unsigned i = 0; i < GOVERNOR_GROUPS; i++)
+		governor->groups[i].last_trip = governor->last_trip;
 	for (int kind = 0; kind < STREAMS; kind++) {
 		struct stream *stream = &governor->streams[kind];
 
@@ -196,9 +199,14 @@ static bool step_always_on(struct governor *governor, double now, struct governo
 			group->dirty = false;
 			continue;
 		}
-		if (now < group->not_before) {
-			ret->at = fmin(ret->at, group->not_before);
+		if (now < fmax(group->not_before, governor->next_opening)) {
+			ret->at = fmin(ret->at, fmax(group->not_before, governor->next_opening));
 			continue;
+		}
+		/* It may trip again: that has to be there, before windows are. */
+		if (now < group->last_trip + MINUTE && !trip_can_be_paid(governor, now)) {
+			ret->at = fmin(ret->at, now + CELL_SECONDS);
+			return true;
 		}
 		ask_always_on(governor, now, i, ret);
 		return true;
@@ -256,6 +264,8 @@ void governor_note_opened(struct governor *governor, unsigned group, double now,
 
 		found->closes_at = now + stream->length;
 		stream->attach_seconds = smoothed(stream->attach_seconds, attach_seconds);
+	} else {
+		governor->next_opening = now + OPENING_SPACING;
 	}
 }
 

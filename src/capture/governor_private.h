@@ -46,15 +46,19 @@
  * two refills if all turn hot at once; the other half is for the detach.
  */
 #define ALLOWANCE_DELAY_SHARE 0.5
+/* … or of a minute's budget, if that is less. */
+#define ALLOWANCE_BUDGET_SHARE 0.1
 #define ALLOWANCE_MIN 32
 #define REFILL_SECONDS 0.1
+/* Between openings of always-on groups: one that is hot is out before the next is in. */
+#define OPENING_SPACING 0.1
 #define REFUSED_FIRST 5.0
 
 /* --- windows ------------------------------------------------------------------------------ */
 
 #define WINDOW_DELAY 0.025
 /* Plans use this much of the bound: the rest is the grain of counts and wake-ups. */
-#define DELAY_USED 0.95
+#define DELAY_USED 0.93
 #define FULL_WINDOW_SHARE 0.006
 /* Shorter ones are all edge; longer ones make a beat of their own, and age what they saw. */
 #define WINDOW_MIN 0.002
@@ -71,7 +75,7 @@
 #define ATTACH_SECONDS 0.015
 #define DETACH_SECONDS 0.040
 /* The daemon's own way from a limit to the detach. */
-#define WAKE_SECONDS 0.001
+#define WAKE_SECONDS 0.0015
 #define HITS_MIN 64
 /* Time ends a window, not its limit, as long as its rate is at most 1/LIMIT_USED of the planned. */
 #define LIMIT_USED 0.85
@@ -143,6 +147,7 @@ struct unit {
 struct group {
 	bool open, dirty, tripped, learning;
 	double opened_at, closes_at, not_before;
+	double last_trip;  /* or long ago */
 	double limited_at; /* told by governor_note_limit(); 0: not */
 	uint64_t seen;	   /* hits since it was opened that governor_note_hits() told of */
 	uint32_t refusals;
@@ -188,6 +193,7 @@ struct governor {
 	struct account account;
 	uint64_t random;
 	double began, last_note, paused_until;
+	double last_trip, next_opening;
 	double quiet_until;	/* no window opens before */
 	double ahead[PURPOSES]; /* hits booked at a closing that a note will tell again */
 	double last_cost;	/* booked since the last note */
@@ -215,12 +221,19 @@ double units_on_rate(const struct governor *governor);
 /* hits/s that may be on all the time. */
 double units_on_rate_allowed(const struct governor *governor);
 bool unit_is_lukewarm(const struct governor *governor, const struct unit *unit);
+double trip_cost(const struct governor *governor);
+bool trip_can_be_paid(const struct governor *governor, double now);
 void units_admit(struct governor *governor, double now);
 void units_trim(struct governor *governor, double now);
 void units_after_trip(struct governor *governor, unsigned group, double now);
 void unit_drop(struct governor *governor, struct unit *unit, double now);
 /* Sites of an always-on group as it should be, into its array. */
 void group_fill_always_on(struct governor *governor, unsigned group);
+
+/* --- governor_status.c --------------------------------------------------------------------- */
+
+/* Seconds of delay that all always-on groups may add between two refills. */
+double allowance_delay(const struct governor *governor);
 
 /* --- governor_windows.c -------------------------------------------------------------------- */
 

@@ -28,9 +28,15 @@ static unsigned groups_in_use(const struct governor *governor)
 	return n > 0 ? n : 1;
 }
 
+double allowance_delay(const struct governor *governor)
+{
+	return fmin(governor->delay * ALLOWANCE_DELAY_SHARE,
+		    governor->budget * MINUTE * ALLOWANCE_BUDGET_SHARE);
+}
+
 uint64_t governor_allowance(const struct governor *governor, unsigned group)
 {
-	double delay = governor->delay * ALLOWANCE_DELAY_SHARE;
+	double delay = allowance_delay(governor);
 	double equal = delay / governor->hit / groups_in_use(governor);
 
 	/* Twice what it is known for, lest a large budget's own hits trip it. */

@@ -281,14 +281,20 @@ static bool make_room(struct governor *governor, const struct unit *cheapest, do
 	return true;
 }
 
+/* What a group that turns hot costs until it is out. */
+double trip_cost(const struct governor *governor)
+{
+	return allowance_delay(governor) / GOVERNOR_ALWAYS_ON_GROUPS + WAKE_SECONDS +
+	       DETACH_EDGE * governor->streams[CREATIONS].detach_seconds;
+}
+
 /* A trial may meet a hot site: what that would cost has to be there, learning apart. */
-static bool trip_can_be_paid(const struct governor *governor, double now)
+bool trip_can_be_paid(const struct governor *governor, double now)
 {
 	const struct account *account = &governor->account;
-	double trip = governor->delay * ALLOWANCE_DELAY_SHARE / GOVERNOR_ALWAYS_ON_GROUPS +
-		      WAKE_SECONDS + DETACH_EDGE * governor->streams[CREATIONS].detach_seconds;
+	double spent = account_spent(account, now, ALWAYS) + account_spent(account, now, WINDOWS);
 
-	return account_spent(account, now, ALWAYS) + account_spent(account, now, WINDOWS) + trip <=
+	return spent + trip_cost(governor) <=
 	       account_allowed(account, now, governor->budget) * BUDGET_USED;
 }
 
@@ -385,6 +391,7 @@ void units_after_trip(struct governor *governor, unsigned group, double now)
 	}
 	governor->groups[group].tripped = false;
 	governor->groups[group].dirty = true;
+	governor->groups[group].last_trip = governor->last_trip = now;
 }
 
 void group_fill_always_on(struct governor *governor, unsigned group)

@@ -60,9 +60,10 @@ static void limit_hits(const struct governor *governor, struct stream *stream)
 }
 
 /* As long as the limit, with room for a rate that wanders, isn't what ends it. */
-static double length_before_limit(const struct governor *governor, const struct stream *stream)
+static double length_before_limit(const struct governor *governor, const struct stream *stream,
+				  double used)
 {
-	double seconds = LIMIT_USED * (double)stream->hits_max * governor->hit;
+	double seconds = used * (double)stream->hits_max * governor->hit;
 
 	return stream->loss > 0 ? seconds / stream->loss - ATTACH_EDGE * stream->attach_seconds
 				: WINDOW_MAX;
@@ -89,7 +90,7 @@ static void plan_length(const struct governor *governor, enum stream_kind kind,
 	stream->length = WINDOW_MAX;
 	if (stream->loss > 0)
 		stream->length = delay_allowed(governor) / stream->loss - edge;
-	stream->length = fmin(stream->length, length_before_limit(governor, stream));
+	stream->length = fmin(stream->length, length_before_limit(governor, stream, LIMIT_USED));
 	stream->length = fmin(fmax(stream->length, WINDOW_MIN), WINDOW_MAX);
 	stream->cost = (stream->length + edge) * stream->loss;
 }
@@ -209,7 +210,7 @@ static void plan_slice(struct governor *governor, double began)
 	for (size_t i = slices->deck_at; i < slices->deck_end; i++)
 		rate += deck_loss(governor, i) / governor->hit;
 	slices->loss = loss_of_rate(governor, rate);
-	slices->length = fmin(SLICE_SECONDS, length_before_limit(governor, slices));
+	slices->length = fmin(SLICE_SECONDS, length_before_limit(governor, slices, LIMIT_USED));
 	slices->length = fmax(slices->length, WINDOW_MIN);
 	slices->cost = (slices->length + stream_edge_seconds(slices)) * slices->loss;
 }
@@ -254,14 +255,15 @@ static bool can_be_paid(const struct governor *governor, const struct stream *st
 		(governor->climbing ? units_on_rate_allowed(governor) : units_on_rate(governor)) *
 			governor->hit * MINUTE);
 	double spent = always + account_spent(account, now, WINDOWS) +
-		       account_spent(account, now, LEARNING);
+		       account_spent(account, now, LEARNING) +
+		       (now < governor->last_trip + MINUTE ? trip_cost(governor) : 0);
 	double allowed = account_allowed(account, now, governor->budget) * BUDGET_USED;
 
 	if (spent + stream->cost_max > allowed)
 		return false;
+	/* The strata see to this share; here it is only the windows' crowding that is bounded. */
 	return stream->loss <= GENTLE_LOSS ||
-	       account_full(account, now) + stream->length + stream_edge_seconds(stream) <=
-		       governor->full_share * MINUTE;
+	       account_full(account, now) < governor->full_share * MINUTE;
 }
 
 static void stream_miss(struct governor *governor, struct stream *stream)
@@ -344,7 +346,7 @@ static void open_learning(struct governor *governor, double now, struct governor
 
 	limit_hits(governor, stream);
 	stream->loss = LOSS_MAX;
-	stream->length = fmin(LEARNING_SECONDS, length_before_limit(governor, stream));
+	stream->length = fmin(LEARNING_SECONDS, length_before_limit(governor, stream, 1));
 	stream->length = fmax(stream->length, WINDOW_MIN);
 	if (fill_window(governor, CREATIONS) == 0) {
 		governor->learning_left = 0;
@@ -442,12 +444,16 @@ double stream_note_closed(struct governor *governor, struct stream *stream, doub
 	double inside = open_seconds + stream_edge_seconds(stream);
 	double trapped = (double)hits * governor->hit, cost = trapped;
 
-	/* Past its limit hits may go uncounted: that time is taken as lost. */
-	if (limited)
-		cost = fmax(trapped, fmin((double)stream->hits_max * governor->hit +
-						  LOSS_MAX * (silent_seconds + WAKE_SECONDS +
-							      DETACH_EDGE * stream->detach_seconds),
-					  LOSS_MAX * inside));
+	/*
+	 * Probes that stop counting at their limit: what was lost up to it goes on being lost, or
+	 * half as much again, for it was rising.
+	 */
+	if (limited && hits <= stream->hits_max + stream->hits_max / 50) {
+		double detach = DETACH_EDGE * stream->detach_seconds;
+		double until = fmax(inside - silent_seconds - detach, trapped);
+
+		cost += fmin(1.5 * trapped / until, LOSS_MAX) * (silent_seconds + detach);
+	}
 	if (cost > GENTLE_LOSS * inside)
 		account_book_full(&governor->account, now, inside);
 	stream->own_seconds = fmax(inside - trapped, (1 - LOSS_MAX) * inside);

@@ -30,7 +30,7 @@ struct opening {
 	double at, seconds, stratum_began, stratum_seconds;
 	double delay; /* that its own sites added */
 	unsigned group;
-	bool learning, complete, limited;
+	bool learning, complete, limited, has_site_0;
 	size_t n_sites;
 };
 
@@ -180,10 +180,16 @@ static void world_open(struct world *world, const struct governor_step *step)
 	assert_true(world->n_openings < OPENINGS_MAX);
 	memcpy(sites, step->sites, step->n_sites * sizeof(*sites));
 	world->opening_of[group] = world->n_openings++;
-	*opening = (struct opening){
-		world->now, step->seconds, step->stratum_began, step->stratum_seconds,
-		0,	    group,	   step->learning,	step->complete,
-		false,	    step->n_sites};
+	*opening = (struct opening){.at = world->now,
+				    .seconds = step->seconds,
+				    .stratum_began = step->stratum_began,
+				    .stratum_seconds = step->stratum_seconds,
+				    .group = group,
+				    .learning = step->learning,
+				    .complete = step->complete,
+				    .n_sites = step->n_sites};
+	for (size_t i = 0; i < step->n_sites; i++)
+		opening->has_site_0 |= sites[i] == 0;
 	/* Half of the attach is as if all sites were in, the other as if none were. */
 	run_for(world, world->attach_seconds / 2);
 	world->open[group] = true;
@@ -265,15 +271,16 @@ static void world_run_until(struct world *world, double until)
 	}
 }
 
-/* The dearest stretch of so many seconds, as a share of it; without learning. */
-static double worst_share(const struct world *world, double seconds)
+/* The dearest stretch of so many seconds that begins after from, as a share; without learning. */
+static double worst_share(const struct world *world, double from, double seconds)
 {
+	size_t first = (size_t)lround(from / BUCKET);
 	size_t n = (size_t)lround(seconds / BUCKET);
 	double sum = 0, worst = 0;
 
-	for (size_t i = 0; i < world->n_buckets; i++) {
+	for (size_t i = first; i < world->n_buckets; i++) {
 		sum += world->costs[i] - world->learning_costs[i];
-		if (i >= n)
+		if (i >= first + n)
 			sum -= world->costs[i - n] - world->learning_costs[i - n];
 		worst = fmax(worst, sum);
 	}
@@ -324,7 +331,7 @@ static inline void world_show(const struct world *world, const char *name)
 		"missed %llu limits %llu dropped %llu openings %zu\n",
 		name, status.sites_always_on, sites_that_fit(world, 0.5), status.sites_lukewarm,
 		status.sites_hot, status.always_on_hits_per_second, world->total / world->now * 100,
-		world->learning * 1000, worst_share(world, 60) * 100,
+		world->learning * 1000, worst_share(world, 0, 60) * 100,
 		governor_overhead_total(world->governor, world->now) * 100,
 		worst_window_delay(world) * 1000, windows[8], windows[9], windows[10], windows[11],
 		(unsigned long long)status.windows_missed, (unsigned long long)world->limits,
