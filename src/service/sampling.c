@@ -3,22 +3,13 @@
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "capture/kernel.h"
 #include "service/sampling_private.h"
 
 DEFINE_CLEANUP(struct sampling *, sampling_free)
 DEFINE_CLEANUP(struct census *, census_free)
-
-/*
- * What a program does beyond the trap, before it has been measured here: a
- * stack of ten frames that was seen before (docs/BENCHMARKS.md).
- */
-#define PROGRAM_SECONDS 400e-9
-#define TRAP_SECONDS 700e-9 /* where it can't be measured */
 
 void sampling_free(struct sampling *sampling)
 {
@@ -34,88 +25,20 @@ void sampling_free(struct sampling *sampling)
 
 /* --- the start --- */
 
-/* Functions beyond this size hold creations of unrelated types, as the evaluation loop does. */
-#define CONSTRUCTOR_BYTES_MAX 2048
-
-static uint16_t function_of(const struct image_range *functions, size_t n, uint64_t vaddr)
-{
-	size_t low = 0, high = n;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (functions[middle].start <= vaddr)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	if (low == 0 || vaddr >= functions[low - 1].end ||
-	    functions[low - 1].end - functions[low - 1].start > CONSTRUCTOR_BYTES_MAX ||
-	    low - 1 >= GOVERNOR_CONSTRUCTOR_NONE)
-		return GOVERNOR_CONSTRUCTOR_NONE;
-	return (uint16_t)(low - 1);
-}
-
-/*
- * A constructor that takes from a free list, or else from the allocator, has a
- * site for each: hot and cold apart, the cold one would tell of objects that
- * others have taken over through the hot one.
- */
-static void fill_constructors(const struct image *image, const struct plan *plan, uint16_t *ret)
-{
-	const struct image_range *functions;
-	size_t n = image_function_ranges(image, &functions);
-
-	for (size_t i = 0; i < plan->n_sites; i++)
-		ret[i] = plan->sites[i].kind == SITE_CREATE ?
-				 function_of(functions, n, plan->sites[i].vaddr) :
-				 GOVERNOR_CONSTRUCTOR_NONE;
-}
-
-static int make_governor(struct session *session, struct sampling *sampling)
-{
-	const struct opening_file *python = &session->target->python;
-	const struct plan *plan = python->plan;
-	_cleanup_free_ uint8_t *kinds = calloc(plan->n_sites + 1, sizeof(*kinds));
-	_cleanup_free_ uint16_t *constructors = calloc(plan->n_sites + 1, sizeof(*constructors));
-	double trap_seconds = capture_trap_ns() / NS_PER_SECOND;
-	struct governor_options options = {
-		.budget_ratio = sampling->budget_ratio,
-		.hit_seconds = (trap_seconds > 0 ? trap_seconds : TRAP_SECONDS) + PROGRAM_SECONDS,
-		.n_sites = plan->n_sites,
-		.site_kinds = kinds,
-		.site_constructors = constructors,
-		.seed = clock_monotonic_ns(),
-	};
-
-	if (!kinds || !constructors)
-		return -ENOMEM;
-	for (size_t i = 0; i < plan->n_sites; i++)
-		kinds[i] = plan->sites[i].kind == SITE_CREATE ? SITE_CREATE :
-								GOVERNOR_NOT_GOVERNED;
-	fill_constructors(python->image, plan, constructors);
-	session->hit_seconds = options.hit_seconds;
-	return governor_new(&options, 0, &sampling->governor);
-}
-
 int sampling_start(struct session *session)
 {
 	CLEANUP(sampling_free) struct sampling *sampling = calloc(1, sizeof(*sampling));
-	const struct plan *plan = session->target->python.plan;
 	CLEANUP(census_free) struct census *census = NULL;
 	int r;
 
 	if (!sampling)
 		return -ENOMEM;
 	sampling->budget_ratio = session->options.budget_ratio;
-	sampling->n_sites = plan->n_sites;
 	sampling->closing_position = UINT64_MAX;
-	sampling->site_hits = calloc(plan->n_sites + 1, sizeof(*sampling->site_hits));
-	sampling->group_of_site = malloc(plan->n_sites + 1);
-	if (!sampling->site_hits || !sampling->group_of_site)
-		return -ENOMEM;
-	memset(sampling->group_of_site, CAPTURE_GROUPS_MAX, plan->n_sites + 1);
-	r = make_governor(session, sampling);
+	r = sampling_sites_init(session, sampling);
+	if (r < 0)
+		return r;
+	r = sampling_make_governor(session, sampling);
 	if (r < 0)
 		return r;
 	r = samples_new(&(struct samples_limits){ .seed = clock_monotonic_ns() },
@@ -135,11 +58,6 @@ int sampling_start(struct session *session)
 
 /* --- records --- */
 
-static void note_sighting(struct sampling *sampling, const struct sighting *sighting)
-{
-	samples_see(sampling->samples, sighting);
-}
-
 /* Whether the record that is being taken was written before the window began to close. */
 static bool is_before_closing(const struct session *session)
 {
@@ -149,16 +67,26 @@ static bool is_before_closing(const struct session *session)
 	       capture_consumed(session->capture) < sampling->closing_position;
 }
 
-static void see(struct session *session, const struct wire_header *header, struct sighting sighting)
+/* A window of creations says nothing of what the C library gives out, and the reverse. */
+static uint32_t window_of(const struct sampling *sampling, enum sample_kind kind)
+{
+	unsigned alone = kind == SAMPLE_CHUNK ? GOVERNOR_GROUP_NATIVE : GOVERNOR_GROUP_CREATIONS;
+
+	if (sampling->window_group != alone && sampling->window_group != GOVERNOR_GROUP_SLICES)
+		return 0;
+	return sampling->open_window;
+}
+
+static void see(struct session *session, size_t site, struct sighting sighting)
 {
 	struct sampling *sampling = session->sampling;
-	uint8_t group = header->site < sampling->n_sites ? sampling->group_of_site[header->site] :
-							   CAPTURE_GROUPS_MAX;
+	uint8_t group = site < sampling->n_sites ? sampling->group_of_site[site] :
+						   SAMPLING_NO_GROUP;
 
-	sighting.site = header->site;
+	sighting.site = (uint16_t)site;
 	sighting.time = sampling->now;
 	sighting.tier = group < GOVERNOR_ALWAYS_ON_GROUPS ? SAMPLE_ALWAYS_ON : SAMPLE_WINDOW;
-	sighting.window = sampling->open_window;
+	sighting.window = window_of(sampling, sighting.kind);
 	/* Of a window that is closed by now: it has had its end. */
 	if (sighting.tier == SAMPLE_WINDOW && sighting.window == 0)
 		return;
@@ -166,28 +94,65 @@ static void see(struct session *session, const struct wire_header *header, struc
 		sampling->window_sightings++;
 		sampling->window_sightings_before += is_before_closing(session);
 	}
-	note_sighting(sampling, &sighting);
+	samples_see(sampling->samples, &sighting);
+}
+
+static void see_object(struct session *session, const struct wire_create *record)
+{
+	see(session, record->header.site,
+	    (struct sighting){ .address = record->address,
+			       .stack = record->stack,
+			       .type = record->type,
+			       .kind = SAMPLE_OBJECT });
+}
+
+/* What the interpreter itself asks for goes with its objects. */
+static void see_chunk(struct session *session, const struct wire_header *header, uint64_t address,
+		      uint64_t stack, uint64_t size_bytes)
+{
+	if (header->flags & WIRE_FROM_INTERPRETER)
+		samples_free_seen(session->sampling->samples, address);
+	else
+		see(session, session->sampling->n_python + header->site,
+		    (struct sighting){ .address = address,
+				       .stack = stack,
+				       .size_bytes = size_bytes,
+				       .kind = SAMPLE_CHUNK });
+}
+
+static void see_realloc(struct session *session, const struct wire_realloc *record)
+{
+	if (record->old_address && record->old_address != record->address)
+		samples_free_seen(session->sampling->samples, record->old_address);
+	if (record->address)
+		see_chunk(session, &record->header, record->address, record->stack, record->size);
 }
 
 bool sampling_record(struct session *session, const struct wire_header *record)
 {
-	const struct wire_create *create = (const void *)record;
+	const struct wire_alloc *chunk = (const void *)record;
+	struct sampling *sampling = session->sampling;
 
 	switch (record->kind) {
 	case WIRE_CREATE:
-		see(session, record,
-		    (struct sighting){ .address = create->address,
-				       .stack = create->stack,
-				       .type = create->type,
-				       .kind = SAMPLE_OBJECT });
+		see_object(session, (const void *)record);
+		return true;
+	case WIRE_NATIVE_ALLOC:
+		see_chunk(session, record, chunk->address, chunk->stack, chunk->size);
+		return true;
+	case WIRE_NATIVE_REALLOC:
+		see_realloc(session, (const void *)record);
 		return true;
 	case WIRE_FORK:
-		session->sampling->forked = true;
+		sampling->forked = true;
 		return false;
 	case WIRE_LIMIT:
-		session->sampling->limits++;
-		governor_note_limit(session->sampling->governor, record->site,
-				    session->sampling->now);
+		sampling->limits++;
+		governor_note_limit(sampling->governor,
+				    record->site == SAMPLING_GROUP_NATIVE_SLICES ?
+					    GOVERNOR_GROUP_SLICES :
+					    record->site,
+				    sampling->now);
 		return true;
 	default:
 		return false;
@@ -202,7 +167,7 @@ static uint64_t always_on_hits(const struct session *session)
 
 	for (unsigned group = 0; group < GOVERNOR_ALWAYS_ON_GROUPS; group++)
 		if (session->sampling->openings[group].open)
-			hits += capture_group_hits(session->capture, group);
+			hits += sampling_group_hits(session, group);
 	return hits;
 }
 
@@ -213,14 +178,6 @@ static void drain(struct session *session)
 	while (capture_consumed(session->capture) < until)
 		if (session_consume(session, 0) <= 0)
 			break;
-}
-
-static void set_group_of_sites(struct sampling *sampling, const uint16_t *sites, size_t n,
-			       unsigned group)
-{
-	for (size_t i = 0; i < n; i++)
-		if (sites[i] < sampling->n_sites)
-			sampling->group_of_site[sites[i]] = (uint8_t)group;
 }
 
 /* What was seen before is told apart from what is seen with these sites in, or out. */
@@ -239,30 +196,26 @@ static int open_group(struct session *session, const struct governor_step *step,
 	struct sampling *sampling = session->sampling;
 	struct sampling_opening *opening = &sampling->openings[step->group];
 	uint64_t began_ns = clock_monotonic_ns();
-	struct fault fault = { 0 };
 	bool window = step->group >= GOVERNOR_ALWAYS_ON_GROUPS;
 	double attach_seconds;
 	int r;
 
-	r = capture_group_define(session->capture, step->group, SAMPLING_FILE, step->sites,
-				 step->n_sites);
-	if (r == 0) {
-		set_group_of_sites(sampling, step->sites, step->n_sites, step->group);
-		*opening = (struct sampling_opening){
-			.open = true,
-			.window = window ? ++sampling->last_window : 0,
-			.opened = now,
-			.stratum_seconds = step->stratum_seconds,
-			.complete = step->complete,
-			.learning = step->learning,
-			.always_on_hits = always_on_hits(session),
-		};
-		if (window) {
-			sampling->open_window = opening->window;
-			sampling->window_sightings = sampling->window_sightings_before = 0;
-		}
-		r = capture_group_open(session->capture, step->group, step->hits_max, &fault);
+	drain(session);
+	*opening = (struct sampling_opening){
+		.open = true,
+		.window = window ? ++sampling->last_window : 0,
+		.opened = now,
+		.stratum_seconds = step->stratum_seconds,
+		.complete = step->complete,
+		.learning = step->learning,
+		.always_on_hits = always_on_hits(session),
+	};
+	if (window) {
+		sampling->open_window = opening->window;
+		sampling->window_group = step->group;
+		sampling->window_sightings = sampling->window_sightings_before = 0;
 	}
+	r = sampling_open_sites(session, step);
 	if (r < 0) {
 		opening->open = false;
 		if (window)
@@ -307,6 +260,7 @@ static void end_window(struct session *session, struct sampling_opening *opening
 						    progress :
 					    0,
 		.sightings_before_detach = sampling->window_sightings_before,
+		.stream = (uint8_t)(sampling->window_group - GOVERNOR_ALWAYS_ON_GROUPS),
 		.complete = opening->complete,
 	};
 
@@ -326,7 +280,7 @@ static void close_group(struct session *session, unsigned group, double now)
 
 	tell_sites(session, group, SAMPLE_SITE_OFF);
 	sampling->closing_position = capture_produced(session->capture);
-	capture_group_close(session->capture, group, &use);
+	sampling_close_sites(session, group, &use);
 	detach_seconds = (double)(clock_monotonic_ns() - began_ns) / NS_PER_SECOND;
 	if (opening->window) {
 		sampling->closing_position = use.produced_at_closing;
@@ -337,7 +291,7 @@ static void close_group(struct session *session, unsigned group, double now)
 	opening->open = false;
 	for (size_t i = 0; i < sampling->n_sites; i++)
 		if (sampling->group_of_site[i] == group)
-			sampling->group_of_site[i] = CAPTURE_GROUPS_MAX;
+			sampling->group_of_site[i] = SAMPLING_NO_GROUP;
 	governor_note_closed(sampling->governor, group, now + detach_seconds, detach_seconds,
 			     use.hits, use.limited);
 }
@@ -351,8 +305,7 @@ static void count_hits(struct session *session, double now)
 	if (now - sampling->counted_at < SAMPLING_COUNT_SECONDS)
 		return;
 	sampling->counted_at = now;
-	if (capture_site_hits(session->capture, SAMPLING_FILE, sampling->site_hits,
-			      sampling->n_sites) < 0)
+	if (sampling_count_sites(session) < 0)
 		return;
 	governor_note_hits(sampling->governor, now, sampling->site_hits);
 	for (unsigned group = 0; group < GOVERNOR_ALWAYS_ON_GROUPS; group++)
@@ -432,7 +385,7 @@ void sampling_stop(struct session *session)
 {
 	struct sampling *sampling = session->sampling;
 
-	for (unsigned group = CAPTURE_GROUPS_MAX; group-- > 0;)
+	for (unsigned group = GOVERNOR_GROUPS; group-- > 0;)
 		if (sampling->openings[group].open)
 			close_group(session, group, sampling->now);
 }

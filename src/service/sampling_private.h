@@ -10,7 +10,12 @@
 #include "service/sampling.h"
 #include "service/session_private.h"
 
-#define SAMPLING_FILE 0 /* the interpreter's, among the capture's files */
+/* Among the capture's files. */
+#define SAMPLING_PYTHON 0
+#define SAMPLING_NATIVE 1
+#define SAMPLING_FILES 2
+#define SAMPLING_GROUP_NATIVE_SLICES GOVERNOR_GROUPS /* of the capture's */
+#define SAMPLING_NO_GROUP UINT8_MAX
 /* How often sites' hits are told to the governor. */
 #define SAMPLING_COUNT_SECONDS 0.1
 /* The ring is emptied at least this often. */
@@ -38,12 +43,13 @@ struct sampling {
 	struct samples *samples;
 	struct liveness *liveness;
 	double budget_ratio;
-	size_t n_sites; /* of the interpreter's plan */
+	size_t n_python, n_sites; /* of the interpreter's plan; and with the C library's */
 	uint64_t *site_hits;
-	uint8_t *group_of_site; /* CAPTURE_GROUPS_MAX: in none */
-	struct sampling_opening openings[CAPTURE_GROUPS_MAX];
+	uint8_t *group_of_site; /* the governor's; SAMPLING_NO_GROUP: in none */
+	struct sampling_opening openings[GOVERNOR_GROUPS];
 
 	uint32_t last_window, open_window;
+	unsigned window_group; /* of the window that is open, or was last */
 	uint64_t window_sightings; /* of the open window, and of these before its detach began */
 	uint64_t window_sightings_before;
 	uint64_t closing_position; /* in the ring; UINT64_MAX: it is not being closed */
@@ -56,6 +62,16 @@ struct sampling {
 	struct census_totals baseline, totals; /* of the pools */
 	bool totals_valid;
 };
+
+/* sampling_sites.c */
+int sampling_sites_init(struct session *session, struct sampling *sampling);
+int sampling_make_governor(struct session *session, struct sampling *sampling);
+/* All of the step's sites, or none. */
+int sampling_open_sites(struct session *session, const struct governor_step *step);
+void sampling_close_sites(struct session *session, unsigned group, struct capture_group_use *ret);
+uint64_t sampling_group_hits(const struct session *session, unsigned group);
+/* Into site_hits. */
+int sampling_count_sites(struct session *session);
 
 /* sampling_looks.c */
 int sampling_look(struct session *session, double time_seconds, bool all);

@@ -9,6 +9,7 @@
 #include "report/snapshot_build.h"
 #include "service/sampling_private.h"
 #include "service/session_sites.h"
+#include "service/site_sums.h"
 
 DEFINE_CLEANUP(struct census *, census_free)
 
@@ -16,6 +17,7 @@ DEFINE_CLEANUP(struct census *, census_free)
 
 struct site_estimate {
 	double bytes, objects;
+	double mapped_bytes; /* of bytes, exact */
 	double variance; /* of bytes */
 	double window_bytes; /* of one window, while its cells are added up */
 	uint32_t window;
@@ -40,6 +42,26 @@ static int by_site_and_window(const void *a, const void *b)
 	if (x->stack != y->stack)
 		return x->stack < y->stack ? -1 : 1;
 	return x->window < y->window ? -1 : x->window > y->window;
+}
+
+/* Mappings are seen whole, all the time. */
+static int add_mappings(const struct session *session, struct site_estimate *sites, size_t n)
+{
+	_cleanup_free_ struct site_sum *sums = NULL;
+	size_t n_sums;
+	int r;
+
+	r = site_sums(session->ledger, session->stacks, &sums, &n_sums);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n_sums; i++) {
+		if (sums[i].site >= n)
+			continue;
+		sites[sums[i].site].bytes += (double)sums[i].outstanding_bytes;
+		sites[sums[i].site].mapped_bytes += (double)sums[i].outstanding_bytes;
+		sites[sums[i].site].objects += (double)sums[i].outstanding_blocks;
+	}
+	return 0;
 }
 
 /* Sites as indices of session->stacks; the array has stacks_n_sites() rows. */
@@ -77,12 +99,21 @@ static int estimate_sites(const struct session *session, double time_seconds,
 	}
 	for (size_t i = 0; i < n; i++)
 		end_window_of(&sites[i]);
+	r = add_mappings(session, sites, n);
+	if (r < 0)
+		return r;
 	*ret = TAKE_PTR(sites);
 	*ret_n = n;
 	return 0;
 }
 
 /* --- the judgement --- */
+
+static int forget_arena(uint64_t address, uint64_t size_bytes, void *context)
+{
+	ledger_forget_mapping(context, address, size_bytes);
+	return 0;
+}
 
 static void take_totals(struct session *session)
 {
@@ -93,6 +124,7 @@ static void take_totals(struct session *session)
 		return;
 	sampling->totals = *census_totals(census);
 	sampling->totals_valid = true;
+	census_arenas_visit(census, forget_arena, session->ledger);
 }
 
 int sampling_account(struct session *session, double time_seconds, bool complete)
@@ -186,6 +218,7 @@ static int add_site(struct session *session, uint32_t index, const struct site_e
 {
 	_cleanup_free_ struct snapshot_type *of_site = calloc(n_types + 1, sizeof(*of_site));
 	double half = INTERVAL_DEVIATIONS * sqrt(estimate->variance);
+	double native_bytes = estimate->mapped_bytes;
 	struct snapshot_site site = {
 		.outstanding_bytes = (uint64_t)llround(estimate->bytes),
 		.outstanding_objects = (uint64_t)llround(estimate->objects),
@@ -201,11 +234,17 @@ static int add_site(struct session *session, uint32_t index, const struct site_e
 	for (size_t i = 0; i < n_types; i++) {
 		const char *name = "?";
 
+		if (!types[i].type) { /* a chunk of the C library's */
+			native_bytes += types[i].bytes;
+			continue;
+		}
 		type_cache_name(session->types, types[i].type, &name, NULL);
 		of_site[site.n_types++] = (struct snapshot_type){
 			name, (uint64_t)llround(types[i].objects), (uint64_t)llround(types[i].bytes)
 		};
 	}
+	if (native_bytes > estimate->bytes / 2)
+		site.domain = "native";
 	session_site_frames(session, index, &site);
 	session_site_judgement(session, index, &site);
 	return snapshot_add_site(snapshot, &site);
