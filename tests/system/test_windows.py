@@ -139,9 +139,9 @@ def test_a_holder_that_is_killed_in_a_window_leaves_the_target_whole(driver, sto
         assert_never_wrong(program)
 
 
-@pytest.mark.needs("stock-3.11")
-def test_new_pools_are_those_that_a_census_finds_new(driver, stock):
-    with Program(stock, TARGETS, "checking.py") as program:
+@pytest.mark.parametrize("python", support.interpreters(), ids=repr)
+def test_new_pools_are_those_that_a_census_finds_new(driver, python):
+    with Program(python, TARGETS, "checking.py") as program:
         program.expect("ready")
         tell(program, "grow 2")
         with Windows(driver, program.pid) as windows:
