@@ -187,7 +187,7 @@ const char *kernel_features_missing(const struct kernel_features *features)
 	if (!features->btf)
 		return "BTF (CONFIG_DEBUG_INFO_BTF)";
 	if (features->error == -EPERM || features->error == -EACCES)
-		return "privilege (root, or CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE)";
+		return "privilege (root, or CAP_BPF and CAP_PERFMON)";
 	if (!features->ring_buffer)
 		return "ring buffers";
 	if (!features->uprobe_multi)

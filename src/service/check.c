@@ -2,8 +2,10 @@
 #include "service/check.h"
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -16,6 +18,7 @@
 #include "service/plan_cache.h"
 #include "service/probing.h"
 #include "target/cgroup.h"
+#include "target/proc.h"
 
 #define TABLE_BYTES_MAX (64u << 10)
 #define NAME_COLUMNS 22
@@ -66,14 +69,44 @@ static void cost_row(struct table_text *table, const char *name, double ns)
 		row(table, name, GRADE_INFO, NULL, "could not be measured");
 }
 
+/* From /proc/self/status; 0: could not be read. */
+static uint64_t effective_capabilities(void)
+{
+	_cleanup_free_ char *status = NULL;
+	const char *mask;
+
+	if (proc_read(getpid(), "status", PROC_STATUS_MAX, &status, NULL) < 0)
+		return 0;
+	mask = proc_field(status, "CapEff");
+	return mask ? strtoull(mask, NULL, 16) : 0;
+}
+
 static void check_privileges(struct table_text *table)
 {
-	const bool root = geteuid() == 0;
+	static const struct {
+		unsigned number;
+		unsigned instead; /* one that has it too */
+		const char *name;
+	} needed[] = {
+		{ CAP_BPF, CAP_SYS_ADMIN, "CAP_BPF" },
+		{ CAP_PERFMON, CAP_SYS_ADMIN, "CAP_PERFMON" },
+		{ CAP_SYS_PTRACE, CAP_SYS_PTRACE, "CAP_SYS_PTRACE" },
+		{ CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE, "CAP_DAC_READ_SEARCH" },
+	};
+	_cleanup_buffer_ struct buffer missing = buffer_init(256);
+	uint64_t have = effective_capabilities();
 
-	row(table, "privileges", root ? GRADE_YES : GRADE_NO,
-	    root ? NULL : "run as root, or with CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, "
-			  "CAP_CHECKPOINT_RESTORE",
-	    root ? "root" : "not root");
+	for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
+		if (!(have >> needed[i].number & 1) && !(have >> needed[i].instead & 1))
+			buffer_printf(&missing, "%s%s", missing.size ? ", " : "", needed[i].name);
+	if (missing.size)
+		row(table, "privileges", GRADE_NO,
+		    "run as root, or with CAP_BPF and CAP_PERFMON (breakpoints), and for processes "
+		    "of other users CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
+		    "without %s", missing.data);
+	else
+		row(table, "privileges", GRADE_YES, NULL, "%s",
+		    geteuid() == 0 ? "root" : "all capabilities that are needed");
 }
 
 static void check_costs(struct table_text *table, const struct capture_kernel *kernel)

@@ -139,8 +139,8 @@ static int search_python(struct search *search, struct opening_file *ret,
 		return -EOPNOTSUPP;
 	if (search->saw_unreadable)
 		say(search->message,
-		    "the files of process %d can't be read: run as root (or with CAP_SYS_PTRACE, "
-		    "CAP_BPF, CAP_PERFMON)",
+		    "the files of process %d can't be read: run as root (or with CAP_SYS_PTRACE "
+		    "and CAP_DAC_READ_SEARCH)",
 		    search->pid);
 	else
 		say(search->message,
@@ -285,7 +285,8 @@ static void explain(int error, const struct opening *opening, const struct fault
 		    (unsigned long long)fault->where);
 	else if (error == -EPERM || error == -EACCES)
 		say(ret_message,
-		    "the memory of process %d can't be read: run as root (or with CAP_SYS_PTRACE)",
+		    "the memory of process %d can't be read: run as root (or with CAP_SYS_PTRACE "
+		    "and CAP_DAC_READ_SEARCH)",
 		    pid);
 	else if (!process_is_alive(&opening->id))
 		explain_end(opening, ret_message);
@@ -374,7 +375,8 @@ static int search_files(struct opening *opening, char *ret_message,
 		say(ret_message, r == -ESRCH ? "process %d ended while it was opened: give a "
 					       "running process"
 					     : "the memory map of process %d can't be read: run "
-					       "as root (or with CAP_SYS_PTRACE)",
+					       "as root (or with CAP_SYS_PTRACE "
+					       "and CAP_DAC_READ_SEARCH)",
 		    search.pid);
 		return r;
 	}
