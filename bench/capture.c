@@ -26,6 +26,7 @@
 
 #include "base/clock.h"
 #include "capture/capture.h"
+#include "cpython/interpreter.h"
 #include "service/opening.h"
 
 #define POLL_MS 5
@@ -262,6 +263,7 @@ static int measure_target(pid_t pid, const struct arguments *arguments)
 		opening_free(opening);
 		return r;
 	}
+	options.finalizing_address = interpreter_finalizing_address(opening->interpreter);
 	files[options.n_files++] = (struct capture_file){opening->python.plan, opening->python.path,
 							 opening->python.bias};
 	if (opening->libc.plan)

@@ -166,8 +166,8 @@ def print_handler(depth, runs, hits):
 
 def print_events(depth, trap, exact, empty):
     nothing = empty.nanoseconds("on_nothing")
-    print(f"\n{f'ns below {depth} frames':<24}{'hits':>12}{'program':>9}{'beyond the empty one':>22}"
-          f"{'with its trap':>15}{'share of the trap':>19}")
+    print(f"\n{f'ns below {depth} frames':<24}{'hits':>12}{'program':>9}"
+          f"{'beyond the empty one':>22}{'with its trap':>15}{'share of the trap':>19}")
     for event, program in EVENTS:
         beyond = exact.nanoseconds(program) - nothing
         print(f"{event:<24}{exact.hits.get(program, (0, 0))[0]:>12,}"

@@ -24,5 +24,8 @@ echo "== capture: a ring of 64 KiB that is emptied 20 times a second"
 fast "$build/bench/capture" -r 65536 -w 50 -s 2
 echo "== ledger: an event in user space"
 fast "$build/bench/ledger"
+echo "== windows: groups of sites put in and taken out"
+fast "$build/bench/windows"
 echo "== exact mode, whole sessions"
-PYLEAKD=$build/pyleakd fast /usr/bin/python3 bench/exact.py
+export PYLEAKD=$build/pyleakd
+fast /usr/bin/python3 bench/exact.py
