@@ -125,7 +125,7 @@ int governor_new(const struct governor_options *options, double now, struct gove
 	return 0;
 }
 
-/* --- steps ----------------------------------------------------------------------------------- */
+/* --- steps ---------------------------------------------------------------------------------- */
 
 static bool is_window(unsigned group)
 {
@@ -229,7 +229,7 @@ void governor_step(struct governor *governor, double now, struct governor_step *
 		streams_step(governor, now, ret);
 }
 
-/* --- notes ----------------------------------------------------------------------------------- */
+/* --- notes ---------------------------------------------------------------------------------- */
 
 static struct stream *stream_of_group(struct governor *governor, unsigned group)
 {

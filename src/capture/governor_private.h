@@ -5,7 +5,7 @@
 
 #include "capture/governor.h"
 
-/* --- books -------------------------------------------------------------------------------- */
+/* --- books ---------------------------------------------------------------------------------- */
 
 #define MINUTE 60.0
 /* 121 cells of half a second: a sum over them is never over less than the last minute. */
@@ -14,7 +14,7 @@
 /* What the books allow is used to this share: a cell's grain, a hit's cost that wanders. */
 #define BUDGET_USED 0.95
 
-/* --- always on ---------------------------------------------------------------------------- */
+/* --- always on ------------------------------------------------------------------------------ */
 
 #define NO_GROUP 0xff
 #define NATIVE_SLOT 7
@@ -54,7 +54,7 @@
 #define OPENING_SPACING 0.1
 #define REFUSED_FIRST 5.0
 
-/* --- windows ------------------------------------------------------------------------------ */
+/* --- windows -------------------------------------------------------------------------------- */
 
 #define WINDOW_DELAY 0.025
 /* Plans use this much of the bound: the rest is the grain of counts and wake-ups. */
@@ -204,7 +204,7 @@ struct governor {
 	uint64_t windows, windows_limited, windows_missed, sites_dropped;
 };
 
-/* --- governor_account.c -------------------------------------------------------------------- */
+/* --- governor_account.c --------------------------------------------------------------------- */
 
 void account_book(struct account *account, double now, enum purpose purpose, double cost);
 void account_book_full(struct account *account, double now, double seconds);
@@ -214,7 +214,7 @@ double account_budget(const struct account *account, double now, double base);
 /* What the last minute's budget was, in seconds of the target. */
 double account_allowed(const struct account *account, double now, double base);
 
-/* --- governor_units.c ---------------------------------------------------------------------- */
+/* --- governor_units.c ----------------------------------------------------------------------- */
 
 int units_make(struct governor *governor, const struct governor_options *options);
 double units_on_rate(const struct governor *governor);
@@ -230,12 +230,12 @@ void unit_drop(struct governor *governor, struct unit *unit, double now);
 /* Sites of an always-on group as it should be, into its array. */
 void group_fill_always_on(struct governor *governor, unsigned group);
 
-/* --- governor_status.c --------------------------------------------------------------------- */
+/* --- governor_status.c ---------------------------------------------------------------------- */
 
 /* Seconds of delay that all always-on groups may add between two refills. */
 double allowance_delay(const struct governor *governor);
 
-/* --- governor_windows.c -------------------------------------------------------------------- */
+/* --- governor_windows.c --------------------------------------------------------------------- */
 
 double governor_random(struct governor *governor); /* [0, 1) */
 /* Returns what the window cost, hits that were told already included. */

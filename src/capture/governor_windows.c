@@ -143,8 +143,7 @@ static double stratum_seconds(const struct governor *governor, enum stream_kind 
 	return fmin(seconds, STRATUM_MAX);
 }
 
-/* --- slices: a deck of the lukewarm, dealt a slice at a time -----------------------------------
- */
+/* --- slices: a deck of the lukewarm, dealt a slice at a time -------------------------------- */
 
 static double deck_loss(const struct governor *governor, size_t at)
 {
@@ -215,8 +214,7 @@ static void plan_slice(struct governor *governor, double began)
 	slices->cost = (slices->length + stream_edge_seconds(slices)) * slices->loss;
 }
 
-/* --- strata ------------------------------------------------------------------------------------
- */
+/* --- strata --------------------------------------------------------------------------------- */
 
 static void plan_stratum(struct governor *governor, enum stream_kind kind, double now)
 {
@@ -435,8 +433,7 @@ void streams_step(struct governor *governor, double now, struct governor_step *r
 		stream_miss(governor, due);
 }
 
-/* --- what came of it ----------------------------------------------------------------------------
- */
+/* --- what came of it ------------------------------------------------------------------------ */
 
 double stream_note_closed(struct governor *governor, struct stream *stream, double now,
 			  double open_seconds, double silent_seconds, uint64_t hits, bool limited)

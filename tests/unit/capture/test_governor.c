@@ -1,37 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* Each of the governor's rules, on targets whose truth is known. */
-#include "governor_target.h"
+/* What is always on, and targets that change, on targets whose truth is known. */
+#include "governor_runs.h"
 
 #include <errno.h>
-
-#define HOUR 3600.0
-
-static struct world world;
-
-/* Most sites cold, some lukewarm, a few hot: what FACTS call heavy-tailed. */
-static void heavy_tailed(struct world *found)
-{
-	for (size_t i = 0; i < found->options.n_sites; i++) {
-		double tail = world_random(found);
-
-		found->rates[i] = world_random(found) < 0.7 ? 0 : pow(5e6, tail * tail);
-	}
-}
-
-static void run(double seconds)
-{
-	world_begin(&world, seconds);
-	world_run_until(&world, seconds);
-}
-
-static size_t windows_of(unsigned group)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < world.n_openings; i++)
-		n += world.openings[i].group == group && !world.openings[i].learning;
-	return n;
-}
 
 static void options_out_of_bounds_are_refused(void **state)
 {
@@ -193,8 +164,7 @@ static void frees_and_unknown_kinds_are_never_opened(void **state)
 	world_done(&world);
 }
 
-/* --- behaviour that changes ---------------------------------------------------------------------
- */
+/* --- behaviour that changes ----------------------------------------------------------------- */
 
 static double switch_at;
 
@@ -202,15 +172,6 @@ static void all_turns_hot(struct world *changing)
 {
 	for (size_t i = 0; i < changing->options.n_sites; i++)
 		changing->rates[i] = changing->now < switch_at ? 2 : 1e5;
-}
-
-static double cost_between(double from, double until)
-{
-	double sum = 0;
-
-	for (size_t i = (size_t)(from / BUCKET); i < (size_t)(until / BUCKET); i++)
-		sum += world.costs[i];
-	return sum;
 }
 
 /*
@@ -376,270 +337,6 @@ static void the_hottest_target_is_bounded(void **state)
 	world_done(&world);
 }
 
-/* --- windows
- * -------------------------------------------------------------------------------------- */
-
-static void full_windows_take_their_share_of_time_at_most(void **state)
-{
-	struct governor_status status;
-
-	(void)state;
-	world_init(&world, 100, 0.2, 40);
-	for (size_t i = 0; i < 100; i++)
-		world.rates[i] = 1e6;
-	world_begin(&world, 300);
-	for (double until = 10; until <= 300; until += 10) {
-		world_run_until(&world, until);
-		governor_status(world.governor, world.now, &status);
-		/* One more window at most. */
-		assert_true(status.full_share <= 0.006 + 0.04 / 60);
-	}
-	assert_true(windows_of(GOVERNOR_GROUP_CREATIONS) >= 20);
-	assert_true(world.total / world.now <= 0.006);
-	world_done(&world);
-}
-
-static void quiet_targets_get_longer_windows(void **state)
-{
-	double quiet = 0, busy = 0;
-
-	(void)state;
-	for (int i = 0; i < 2; i++) {
-		world_init(&world, 20, 0.001, 41);
-		for (size_t j = 0; j < 20; j++)
-			world.rates[j] = i == 0 ? 500 : 1e6;
-		run(120);
-		for (size_t j = 0; j < world.n_openings; j++)
-			if (world.openings[j].group == GOVERNOR_GROUP_CREATIONS &&
-			    !world.openings[j].learning)
-				*(i == 0 ? &quiet : &busy) = world.openings[j].seconds;
-		world_done(&world);
-	}
-	assert_true(quiet == 0.1);
-	assert_true(busy > 0 && busy <= 0.020);
-}
-
-static void every_kind_has_windows_with_all_that_is_not_on(void **state)
-{
-	(void)state;
-	world_init(&world, 90, 0.01, 42);
-	for (size_t i = 0; i < 90; i++) {
-		world.kinds[i] = i % 3 == 0   ? SITE_CREATE
-				 : i % 3 == 1 ? SITE_ALLOC
-					      : SITE_NATIVE_ALLOC;
-		world.rates[i] = i < 60 ? 1 : 1e6;
-	}
-	run(300);
-	for (unsigned i = GOVERNOR_GROUP_CREATIONS; i <= GOVERNOR_GROUP_NATIVE; i++)
-		assert_true(windows_of(i) >= 5);
-	assert_int_equal(windows_of(GOVERNOR_GROUP_SLICES), 0);
-	for (size_t i = 0; i < world.n_openings; i++)
-		if (world.openings[i].group >= GOVERNOR_GROUP_CREATIONS &&
-		    world.openings[i].at > 60) {
-			assert_true(world.openings[i].complete);
-			assert_int_equal(world.openings[i].n_sites, 10);
-		}
-	for (uint16_t i = 0; i < 90; i++)
-		assert_true(governor_site_duty(world.governor, i) > 0);
-	world_done(&world);
-}
-
-/* Too hot to be on, cheap enough for longer: each has its turn in every round. */
-static void lukewarm_sites_have_slices(void **state)
-{
-	(void)state;
-	world_init(&world, 40, 0.01, 43);
-	for (size_t i = 0; i < 40; i++)
-		world.rates[i] = i < 20 ? 0.5 : 3e4;
-	run(300);
-	assert_true(windows_of(GOVERNOR_GROUP_SLICES) >= 40);
-	for (size_t i = 0; i < world.n_openings; i++) {
-		const struct opening *opening = &world.openings[i];
-
-		if (opening->group != GOVERNOR_GROUP_SLICES)
-			continue;
-		assert_false(opening->complete);
-		assert_true(opening->seconds == 0.1);
-		assert_true(opening->n_sites <= 2);
-		assert_true(opening->at + 0.001 >= opening->stratum_began);
-		assert_true(opening->at <= opening->stratum_began + opening->stratum_seconds);
-		assert_true(opening->delay <= 0.015);
-	}
-	world_done(&world);
-}
-
-static size_t creation_windows(bool survivors)
-{
-	size_t n;
-
-	world_init(&world, 60, 0.01, 44);
-	for (size_t i = 0; i < 60; i++) {
-		world.kinds[i] = i % 2 ? SITE_CREATE : SITE_ALLOC;
-		world.rates[i] = 1e6;
-	}
-	world_begin(&world, 600);
-	for (double until = 1; until <= 600; until++) {
-		world_run_until(&world, until);
-		if (survivors)
-			governor_note_survivors(world.governor, 0, 3);
-	}
-	n = windows_of(GOVERNOR_GROUP_CREATIONS);
-	assert_true(windows_of(GOVERNOR_GROUP_RAW) > 0);
-	world_done(&world);
-	return n;
-}
-
-static void windows_move_to_where_survivors_come_from(void **state)
-{
-	size_t without = creation_windows(false), with = creation_windows(true);
-
-	(void)state;
-	assert_true((double)with < 0.8 * (double)without);
-	assert_true((double)with > 0.1 * (double)without);
-}
-
-/* Strata touch: what one window stands for ends where the next one's begins. */
-static void strata_cover_the_time_without_gap_or_overlap(void **state)
-{
-	double end = -1;
-	size_t n = 0;
-
-	(void)state;
-	world_init(&world, 60, 0.01, 45);
-	for (size_t i = 0; i < 60; i++)
-		world.rates[i] = 1e6;
-	run(600);
-	for (size_t i = 0; i < world.n_openings; i++) {
-		const struct opening *opening = &world.openings[i];
-
-		if (opening->group != GOVERNOR_GROUP_CREATIONS || opening->learning)
-			continue;
-		assert_true(opening->at + 1e-9 >= opening->stratum_began);
-		assert_true(opening->at <= opening->stratum_began + opening->stratum_seconds);
-		if (end >= 0)
-			assert_true(fabs(opening->stratum_began - end) < 1e-6);
-		end = opening->stratum_began + opening->stratum_seconds;
-		n++;
-	}
-	assert_true(n > 50);
-	world_done(&world);
-}
-
-/* --- the daemon's own troubles
- * --------------------------------------------------------------------- */
-
-/* Woken 200 ms late: the window was longer, is booked as it was, and the next ones wait for it. */
-static void late_wake_ups_are_booked_as_they_were(void **state)
-{
-	double told;
-
-	(void)state;
-	world_init(&world, 100, 0.01, 50);
-	for (size_t i = 0; i < 100; i++)
-		world.rates[i] = 1e6;
-	world.late_every = 3;
-	world.late_seconds = 0.2;
-	run(600);
-	told = governor_overhead_total(world.governor, world.now);
-	assert_true(fabs(told - world.total / world.now) <= 0.1 * told);
-	/* One window may be in flight when the minute is full. */
-	assert_true(worst_share(&world, 0, 60) <= 0.01 + 0.25 / 60);
-	assert_true(world.total / world.now <= 0.011);
-	world_done(&world);
-}
-
-static void the_overhead_told_is_the_one_that_was(void **state)
-{
-	(void)state;
-	for (uint64_t seed = 60; seed < 64; seed++) {
-		double told;
-
-		world_init(&world, 270, 0.01, seed);
-		heavy_tailed(&world);
-		run(300);
-		told = governor_overhead_total(world.governor, world.now);
-		assert_true(fabs(told - world.total / world.now) <= 0.1 * told);
-		told = governor_overhead(world.governor, world.now);
-		assert_true(fabs(told - cost_between(world.now - 60, world.now) / 60) <=
-			    0.1 * told + 0.001);
-		world_done(&world);
-	}
-}
-
-static void a_pause_closes_everything_and_it_comes_back(void **state)
-{
-	struct governor_status before, after;
-	double paused;
-
-	(void)state;
-	world_init(&world, 270, 0.01, 51);
-	heavy_tailed(&world);
-	world_begin(&world, 60);
-	world_run_until(&world, 20);
-	governor_status(world.governor, world.now, &before);
-	governor_pause(world.governor, world.now, 5);
-	paused = world.now;
-	world_run_until(&world, paused + 0.5);
-	for (unsigned i = 0; i < GOVERNOR_GROUPS; i++)
-		assert_false(world.open[i]);
-	world_run_until(&world, paused + 4.9);
-	for (unsigned i = 0; i < GOVERNOR_GROUPS; i++)
-		assert_false(world.open[i]);
-	world_run_until(&world, paused + 7);
-	governor_status(world.governor, world.now, &after);
-	assert_int_equal(before.sites_always_on, after.sites_always_on);
-	for (uint16_t i = 0; i < 270; i++)
-		if (governor_site_duty(world.governor, i) == 1)
-			assert_true(world.in[i]);
-	world_done(&world);
-}
-
-static void a_refused_group_is_tried_ever_more_rarely(void **state)
-{
-	struct governor_step step;
-	size_t refused = 0;
-	double now = 0;
-
-	(void)state;
-	world_init(&world, 30, 0.01, 52);
-	world_begin(&world, 1);
-	while (now < HOUR) {
-		governor_step(world.governor, now, &step);
-		if (step.act == GOVERNOR_OPEN) {
-			governor_note_refused(world.governor, step.group, now);
-			refused++;
-		}
-		assert_int_not_equal(step.act, GOVERNOR_CLOSE);
-		now = fmax(step.at, now + 0.001);
-	}
-	/* 5, 10, 20 … 2560 seconds. */
-	assert_in_range(refused, 5, 12);
-	world_done(&world);
-}
-
-static void a_burst_is_a_minute_in_ten(void **state)
-{
-	double before, during;
-
-	(void)state;
-	world_init(&world, 100, 0.001, 53);
-	for (size_t i = 0; i < 100; i++)
-		world.rates[i] = i < 80 ? 1e4 : 1e6;
-	world_begin(&world, 300);
-	world_run_until(&world, 120);
-	before = cost_between(60, 120);
-	assert_true(governor_burst(world.governor, world.now, 0.05, 120) == 60);
-	assert_true(governor_burst(world.governor, world.now, 0.05, 60) == 0);
-	world_run_until(&world, 180);
-	during = cost_between(120, 180);
-	assert_true(during > 3 * before);
-	assert_true(during <= 0.05 * 60);
-	assert_true(governor_burst(world.governor, world.now + 500, 0.05, 60) == 0);
-	world_run_until(&world, 300);
-	assert_true(cost_between(240, 300) <= 0.001 * 60);
-	world_done(&world);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -660,17 +357,6 @@ int main(void)
 		cmocka_unit_test(bursts_stay_within_the_budget),
 		cmocka_unit_test(an_idle_target_costs_nothing_and_is_left_alone),
 		cmocka_unit_test(the_hottest_target_is_bounded),
-		cmocka_unit_test(full_windows_take_their_share_of_time_at_most),
-		cmocka_unit_test(quiet_targets_get_longer_windows),
-		cmocka_unit_test(every_kind_has_windows_with_all_that_is_not_on),
-		cmocka_unit_test(lukewarm_sites_have_slices),
-		cmocka_unit_test(windows_move_to_where_survivors_come_from),
-		cmocka_unit_test(strata_cover_the_time_without_gap_or_overlap),
-		cmocka_unit_test(late_wake_ups_are_booked_as_they_were),
-		cmocka_unit_test(the_overhead_told_is_the_one_that_was),
-		cmocka_unit_test(a_pause_closes_everything_and_it_comes_back),
-		cmocka_unit_test(a_refused_group_is_tried_ever_more_rarely),
-		cmocka_unit_test(a_burst_is_a_minute_in_ten),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

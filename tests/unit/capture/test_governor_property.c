@@ -117,8 +117,7 @@ static void any_target_pays_its_budget_at_most_and_each_site_has_its_chance(void
 		      delay * 1000);
 }
 
-/* --- uniform places -----------------------------------------------------------------------------
- */
+/* --- uniform places ------------------------------------------------------------------------- */
 
 #define BINS 10
 /* Of chi-square with nine degrees of freedom, the 99th percentile. */
