@@ -25,12 +25,13 @@
 #define WINDOW_MS 2
 #define HITS_MAX 3000 /* of a window */
 
-enum group { CREATIONS, ALLOCATIONS, SOME, POOLS };
+enum group { CREATIONS, ALLOCATIONS, SOME, NATIVE, CYCLED, POOLS = CYCLED };
 
 static struct opening *opening;
 static struct capture *capture;
+static struct capture_file files[2]; /* the interpreter's, the C library's if it is known */
 static struct {
-	uint64_t records, creations, allocations, limits, unexpected;
+	uint64_t records, creations, allocations, native, limits, unexpected;
 } seen;
 static uint64_t told[POOLS_MAX];
 static size_t n_told;
@@ -56,6 +57,9 @@ static void take(void *context, const struct wire_header *record, size_t size)
 	case WIRE_ALLOC:
 		seen.allocations++;
 		break;
+	case WIRE_NATIVE_ALLOC:
+		seen.native++;
+		break;
 	case WIRE_LIMIT:
 		seen.limits++;
 		break;
@@ -64,6 +68,10 @@ static void take(void *context, const struct wire_header *record, size_t size)
 			told[n_told++] = pool->address;
 		break;
 	case WIRE_STACK:
+	case WIRE_MMAP:
+	case WIRE_MUNMAP:
+	case WIRE_MREMAP:
+	case WIRE_BRK:
 		break;
 	default:
 		seen.unexpected++;
@@ -85,11 +93,11 @@ static void open_group(unsigned group, uint64_t hits_max)
 		die("opening", r, &fault);
 }
 
-/* Every n-th of the sites of two kinds. */
-static void define(unsigned group, uint8_t kind, uint8_t or_kind, size_t every)
+/* Every n-th of a file's sites of two kinds. */
+static void define(unsigned group, unsigned file, uint8_t kind, uint8_t or_kind, size_t every)
 {
 	static uint16_t sites[PLAN_SITES_MAX];
-	const struct plan *plan = opening->python.plan;
+	const struct plan *plan = files[file].plan;
 	size_t n = 0, of_kind = 0;
 	int r;
 
@@ -98,7 +106,7 @@ static void define(unsigned group, uint8_t kind, uint8_t or_kind, size_t every)
 		    of_kind++ % every == 0)
 			sites[n++] = (uint16_t)i;
 	}
-	r = capture_group_define(capture, group, 0, sites, n);
+	r = capture_group_define(capture, group, file, sites, n);
 	if (r < 0)
 		die("defining", r, NULL);
 }
@@ -106,21 +114,23 @@ static void define(unsigned group, uint8_t kind, uint8_t or_kind, size_t every)
 static void prepare(pid_t pid)
 {
 	char message[OPENING_MESSAGE_BYTES] = "";
-	struct capture_file file;
 	struct capture_options options = {
-		.pid = pid, .files = &file, .n_files = 1, .windows = true};
+		.pid = pid, .files = files, .native = true, .windows = true};
 	struct fault fault = {0};
 	int r;
 
 	r = opening_new(pid, &opening, message);
 	if (r == 0)
-		r = opening_plan(opening, false, NULL, message);
+		r = opening_plan(opening, true, NULL, message);
 	if (r == 0)
 		r = opening_stack_layout(opening, &options.layout, &fault);
 	if (r < 0)
 		die(message, r, &fault);
-	file = (struct capture_file){opening->python.plan, opening->python.path,
-				     opening->python.bias};
+	files[options.n_files++] = (struct capture_file){
+		opening->python.plan, opening->python.path, opening->python.bias};
+	if (opening->libc.plan)
+		files[options.n_files++] = (struct capture_file){
+			opening->libc.plan, opening->libc.path, opening->libc.bias};
 	r = capture_prepare(&options, &capture, &fault);
 	if (r == 0)
 		r = capture_load(capture, &fault);
@@ -129,9 +139,13 @@ static void prepare(pid_t pid)
 	if (r < 0)
 		die("attaching", r, &fault);
 	capture_activate(capture);
-	define(CREATIONS, SITE_CREATE, SITE_CREATE, 1);
-	define(ALLOCATIONS, SITE_ALLOC, SITE_FRESH, 1);
-	define(SOME, SITE_CREATE, SITE_CREATE, 7);
+	define(CREATIONS, 0, SITE_CREATE, SITE_CREATE, 1);
+	define(ALLOCATIONS, 0, SITE_ALLOC, SITE_FRESH, 1);
+	define(SOME, 0, SITE_CREATE, SITE_CREATE, 7);
+	if (opening->libc.plan)
+		define(NATIVE, 1, SITE_NATIVE_ALLOC, SITE_NATIVE_ALLOC, 1);
+	else
+		define(NATIVE, 0, SITE_CREATE, SITE_CREATE, 3);
 	r = capture_group_define_pools(capture, POOLS, 0);
 	if (r < 0)
 		die("defining", r, NULL);
@@ -143,10 +157,12 @@ static uint64_t sum_of_sites(void)
 	static uint64_t hits[PLAN_SITES_MAX];
 	uint64_t sum = 0;
 
-	if (capture_site_hits(capture, 0, hits, opening->python.plan->n_sites) < 0)
-		exit(1);
-	for (size_t i = 0; i < opening->python.plan->n_sites; i++)
-		sum += hits[i];
+	for (unsigned file = 0; file < 2 && files[file].plan; file++) {
+		if (capture_site_hits(capture, file, hits, files[file].plan->n_sites) < 0)
+			exit(1);
+		for (size_t i = 0; i < files[file].plan->n_sites; i++)
+			sum += hits[i];
+	}
 	return sum;
 }
 
@@ -157,7 +173,7 @@ static void cycles(long n)
 
 	memset(&seen, 0, sizeof(seen));
 	for (long i = 0; i < n; i++) {
-		unsigned group = (unsigned)(i % 3);
+		unsigned group = (unsigned)(i % CYCLED);
 		struct capture_group_use use;
 
 		open_group(group, HITS_MAX);
@@ -172,9 +188,9 @@ static void cycles(long n)
 	}
 	capture_counters(capture, &counters);
 	printf("{\"hits\": %" PRIu64 ", \"silent\": %" PRIu64 ", \"of_sites\": %" PRIu64
-	       ", \"records\": %" PRIu64 ", \"limited\": %" PRIu64 ", \"limits\": %" PRIu64
+	       ", \"records\": %" PRIu64 ", \"native\": %" PRIu64 ", \"limited\": %" PRIu64 ", \"limits\": %" PRIu64
 	       ", \"unexpected\": %" PRIu64 ", \"lost\": %" PRIu64 "}\n",
-	       hits, silent, sum_of_sites() - before, seen.creations + seen.allocations, limited,
+	       hits, silent, sum_of_sites() - before, seen.creations + seen.allocations + seen.native, seen.native, limited,
 	       seen.limits, seen.unexpected,
 	       counters.losses[WIRE_LOSS_RING_FULL] + counters.losses[WIRE_LOSS_BLOCK_UNREADABLE]);
 }
