@@ -14,6 +14,7 @@
 
 #include "base/cleanup.h"
 #include "cpython/interpreter.h"
+#include "target/maps.h"
 
 #define LIVE_THREADS_MAX 256
 
@@ -43,8 +44,9 @@ static inline int live_open_file(pid_t pid, uint64_t start, uint64_t end, const 
 static inline bool live_try(struct live *live, const char *line)
 {
 	struct interpreter_version version;
+	struct maps_entry entry;
 	_cleanup_close_ int fd = -1;
-	uint64_t start, end, offset, vaddr;
+	uint64_t start, end, offset;
 	char permissions[8], name[4096] = "";
 	const char *why;
 	int error;
@@ -57,13 +59,13 @@ static inline bool live_try(struct live *live, const char *line)
 	if (fd < 0 || image_new(fd, &live->image, NULL))
 		return false;
 	error = interpreter_identify(live->image, &version, &why, NULL);
+	entry = (struct maps_entry){ .start = start, .end = end, .offset = offset };
 	if ((error && error != -EOPNOTSUPP) ||
-	    image_vaddr_of_offset(live->image, offset, &vaddr)) {
+	    maps_load_bias(&entry, live->image, &live->bias)) {
 		image_free(live->image);
 		live->image = NULL;
 		return false;
 	}
-	live->bias = start - vaddr;
 	return true;
 }
 
