@@ -82,7 +82,7 @@ struct priority {
 	struct capture_priority_use *use;
 	enum priority_raised raised;
 	uint64_t raised_at_cpu_ns; /* CPU time of this thread */
-	int policy, nice; /* as they were */
+	int policy, nice;	   /* as they were */
 	struct sched_param param;
 };
 

@@ -352,10 +352,10 @@ static void tell_programs(const struct capture *capture, unsigned number, uint64
 	__atomic_store_n(&shared->hits, 0, __ATOMIC_RELEASE);
 	set_limit(shared, hits_max ? hits_max : WINDOW_NO_LIMIT);
 	for (size_t i = 0; i < group->set.n_sites; i++)
-		__atomic_store_n(&capture->window_sites[counter_of(capture, group,
-								   group->set.sites[i])]
-					  .group,
-				 number, __ATOMIC_RELEASE);
+		__atomic_store_n(
+			&capture->window_sites[counter_of(capture, group, group->set.sites[i])]
+				 .group,
+			number, __ATOMIC_RELEASE);
 }
 
 /* Attaches; what it took stands in use. */
@@ -412,8 +412,8 @@ int capture_group_open(struct capture *capture, unsigned number, uint64_t hits_m
 	group->use.attach_ns = group->use.opened_at_ns - group->use.opening_at_ns;
 	capture->n_attached += group->use.sites;
 	if (!group->read_back) {
-		size_t found = sites_read_back(capture, group->file, &group->set,
-					       capture->memory_fd);
+		size_t found =
+			sites_read_back(capture, group->file, &group->set, capture->memory_fd);
 
 		capture->n_attached -= group->use.sites - found;
 		group->use.sites = found;
@@ -538,8 +538,8 @@ int capture_close_all(struct capture *capture)
 		struct closing *closing = &closings[i];
 
 		closing_begins(capture, closing->group);
-		closing->apart = n > 1 && pthread_create(&closing->thread, NULL, close_apart,
-							 closing) == 0;
+		closing->apart =
+			n > 1 && pthread_create(&closing->thread, NULL, close_apart, closing) == 0;
 		if (!closing->apart)
 			close_apart(closing);
 	}

@@ -13,7 +13,7 @@
 #include "capture_child.h"
 #include "pyleakd/settings.h"
 
-#define OFTEN 20000 /* do_run_often() */
+#define OFTEN 20000  /* do_run_often() */
 #define CREATIONS 12 /* of the sixteen jumps; the others are allocations */
 
 /* Sixteen jumps: creations of what rcx points to, and allocations of it. */
@@ -93,8 +93,8 @@ static void a_group_is_seen_while_it_is_open_and_counted_site_by_site(void **sta
 		size_t of_site = 0;
 
 		for (size_t j = 0; j < n_records; j++)
-			of_site += records[j].header.kind != WIRE_STACK &&
-				   records[j].header.site == i;
+			of_site +=
+				records[j].header.kind != WIRE_STACK && records[j].header.site == i;
 		assert_int_equal(hits[i], 2);
 		assert_int_equal(of_site, 2);
 	}
@@ -235,9 +235,8 @@ static void refused_sites_are_dropped_and_counted_once(void **state)
 	plan_add(odd_sites, 5, SITE_CREATE, 1, VALUE_REGISTER);
 	plan_add(odd_sites + 5, 3, SITE_CREATE, 1, VALUE_REGISTER); /* by the kernel */
 	prepare_windows(0, false);
-	assert_int_equal(capture_group_define(capture, 0, 0,
-					      (const uint16_t[]){0, 1, 2, 3, 16, 17}, 6),
-			 0);
+	assert_int_equal(
+		capture_group_define(capture, 0, 0, (const uint16_t[]){0, 1, 2, 3, 16, 17}, 6), 0);
 	for (int i = 0; i < 5; i++) {
 		open_group(0, 0);
 		assert_int_equal(capture_group_close(capture, 0, &use), 0);

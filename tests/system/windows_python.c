@@ -126,8 +126,8 @@ static void prepare(pid_t pid)
 		r = opening_stack_layout(opening, &options.layout, &fault);
 	if (r < 0)
 		die(message, r, &fault);
-	files[options.n_files++] = (struct capture_file){
-		opening->python.plan, opening->python.path, opening->python.bias};
+	files[options.n_files++] = (struct capture_file){opening->python.plan, opening->python.path,
+							 opening->python.bias};
 	if (opening->libc.plan)
 		files[options.n_files++] = (struct capture_file){
 			opening->libc.plan, opening->libc.path, opening->libc.bias};
@@ -188,10 +188,11 @@ static void cycles(long n)
 	}
 	capture_counters(capture, &counters);
 	printf("{\"hits\": %" PRIu64 ", \"silent\": %" PRIu64 ", \"of_sites\": %" PRIu64
-	       ", \"records\": %" PRIu64 ", \"native\": %" PRIu64 ", \"limited\": %" PRIu64 ", \"limits\": %" PRIu64
-	       ", \"unexpected\": %" PRIu64 ", \"lost\": %" PRIu64 "}\n",
-	       hits, silent, sum_of_sites() - before, seen.creations + seen.allocations + seen.native, seen.native, limited,
-	       seen.limits, seen.unexpected,
+	       ", \"records\": %" PRIu64 ", \"native\": %" PRIu64 ", \"limited\": %" PRIu64
+	       ", \"limits\": %" PRIu64 ", \"unexpected\": %" PRIu64 ", \"lost\": %" PRIu64 "}\n",
+	       hits, silent, sum_of_sites() - before,
+	       seen.creations + seen.allocations + seen.native, seen.native, limited, seen.limits,
+	       seen.unexpected,
 	       counters.losses[WIRE_LOSS_RING_FULL] + counters.losses[WIRE_LOSS_BLOCK_UNREADABLE]);
 }
 
@@ -273,7 +274,7 @@ static void compare(void)
 	for (size_t i = 0; i < after.n; i++) {
 		if (contains(before.addresses, before.n, after.addresses[i]))
 			continue;
-		new++;
+		new ++;
 		untold += !contains(told, n_told, after.addresses[i]);
 	}
 	for (size_t i = 0; i < n_told; i++) {
