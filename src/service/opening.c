@@ -79,6 +79,13 @@ static int open_file(const struct maps *maps, const struct maps_file *mapped,
 	return 0;
 }
 
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
 struct search {
 	const struct maps *maps;
 	const struct maps_file *files;
@@ -86,6 +93,7 @@ struct search {
 	pid_t pid;
 	char *message;
 	bool saw_unsupported, saw_unreadable;
+	const char *named; /* a file that is called like a Python, without one in it */
 };
 
 /* 1: this file holds a Python that we support. */
@@ -117,6 +125,8 @@ static int try_python(struct search *search, const struct maps_file *mapped,
 		    search->pid, version.text[0] ? "Python " : "", version.text,
 		    version.text[0] ? ", " : "", why ? why : "an unknown Python");
 	}
+	if (r < 0 && !search->named && maps_entry_names_python(mapped->text))
+		search->named = base_name(mapped->text->path);
 	return r == -ENOMEM ? r : 0;
 }
 
@@ -142,18 +152,16 @@ static int search_python(struct search *search, struct opening_file *ret,
 		    "the files of process %d can't be read: run as root (or with CAP_SYS_PTRACE "
 		    "and CAP_DAC_READ_SEARCH)",
 		    search->pid);
+	else if (search->named)
+		say(search->message,
+		    "process %d runs %.200s, but no CPython with its dynamic symbols is in it: give "
+		    "the pid of a process that runs one",
+		    search->pid, search->named);
 	else
 		say(search->message,
 		    "process %d is not Python: give the pid of a process that runs CPython",
 		    search->pid);
 	return search->saw_unreadable ? -EACCES : -ENOENT;
-}
-
-static const char *base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash ? slash + 1 : path;
 }
 
 static bool is_c_library(const char *path)
