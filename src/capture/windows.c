@@ -484,7 +484,8 @@ static int compare_heat(const void *left, const void *right)
 }
 
 /* The open ones, the hottest first: its breakpoints are what costs most while they stay. */
-static size_t open_groups(struct capture *capture, struct closing ret[static CAPTURE_GROUPS_MAX])
+static size_t open_groups(struct capture *capture, uint32_t groups,
+			  struct closing ret[static CAPTURE_GROUPS_MAX])
 {
 	uint64_t now = clock_monotonic_ns();
 	size_t n = 0;
@@ -492,7 +493,7 @@ static size_t open_groups(struct capture *capture, struct closing ret[static CAP
 	for (unsigned i = 0; i < CAPTURE_GROUPS_MAX; i++) {
 		struct capture_group *group = &capture->groups[i];
 
-		if (!group->is_open)
+		if (!group->is_open || !(groups & 1u << i))
 			continue;
 		ret[n++] = (struct closing){
 			.group = group,
@@ -526,10 +527,10 @@ static void priority_use_add(struct capture_priority_use *sum,
  * to have left (some 40 ms), and waits at the same time are one: ten groups
  * took 390 ms one after the other, and take 90.  They end before this returns.
  */
-int capture_close_all(struct capture *capture)
+int capture_groups_close(struct capture *capture, uint32_t groups)
 {
 	struct closing closings[CAPTURE_GROUPS_MAX];
-	size_t n = open_groups(capture, closings);
+	size_t n = open_groups(capture, groups, closings);
 	sigset_t all, before;
 
 	sigfillset(&all);
@@ -551,6 +552,11 @@ int capture_close_all(struct capture *capture)
 		priority_use_add(&capture->priority_use, &closings[i].priority_use);
 	}
 	return (int)n;
+}
+
+int capture_close_all(struct capture *capture)
+{
+	return capture_groups_close(capture, UINT32_MAX);
 }
 
 int windows_release_others(const struct capture *capture)

@@ -69,9 +69,12 @@ int capture_group_open(struct capture *capture, unsigned group, uint64_t hits_ma
 /* ret may be NULL. -EALREADY: it is closed. When it returns no program of the group runs. */
 int capture_group_close(struct capture *capture, unsigned group, struct capture_group_use *ret);
 /*
- * All open groups at once, the hottest first: when the target forks, or the daemon
- * ends.  Returns how many were open; capture_group_look() has each one's use.
+ * Those of these groups (a bit each, from bit 0 on) that are open, at once, the
+ * hottest first: waiting for the kernel is most of it, and is done once.
+ * Returns how many were; capture_group_look() has each one's use.
  */
+int capture_groups_close(struct capture *capture, uint32_t groups);
+/* All of them: when the target forks, or the daemon ends. */
 int capture_close_all(struct capture *capture);
 /* So many more hits are allowed from now on, whatever was left; 0: any number. */
 int capture_group_refill(struct capture *capture, unsigned group, uint64_t hits_max);

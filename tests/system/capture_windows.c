@@ -215,6 +215,11 @@ static void what_can_not_be_is_refused(void **state)
 	assert_int_equal(capture_group_define(capture, 0, 0, third, 1), -EBUSY);
 	assert_int_equal(capture_group_close(capture, 0, NULL), 0);
 	open_group(1, 0);
+	assert_int_equal(capture_groups_close(capture, 1u << 0 | 1u << 3), 0);
+	assert_true(capture_group_is_open(capture, 1));
+	assert_int_equal(capture_groups_close(capture, 1u << 0 | 1u << 1), 1);
+	assert_false(capture_group_is_open(capture, 1));
+	open_group(1, 0);
 	/* An empty group goes in and out like any. */
 	assert_int_equal(capture_group_define(capture, 2, 0, NULL, 0), 0);
 	open_group(2, 0);
