@@ -9,6 +9,8 @@
 #include "base/cleanup.h"
 #include "judge/allocate.h"
 
+#define PULL_BISECTIONS 64
+
 /* A cell of one window in one sum. */
 struct share {
 	uint32_t key; /* which sum */
@@ -69,27 +71,82 @@ static size_t clusters_merge(struct estimate_cluster *clusters, size_t n)
 
 /* --- classes ---------------------------------------------------------------------------------- */
 
-/* See docs/estimator.md, "Calibration by the census". */
-static void class_calibrate(struct estimate_class *class)
+/* Σ z / (1 + μ z), which falls from Σ z to 0 as μ rises. */
+static double pulled_sum(const struct share *shares, size_t n, double pull)
+{
+	double sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		sum += estimate_pulled(shares[i].cluster.sum, pull);
+	return sum;
+}
+
+/* So that the sum becomes target, which is below it. Ends: PULL_BISECTIONS. */
+static double pull_down(const struct share *shares, size_t n, double target)
+{
+	double low = 0, high = 1e-6; /* of μ */
+
+	for (int i = 0; i < PULL_BISECTIONS && pulled_sum(shares, n, -high) > target; i++)
+		high *= 8;
+	for (int i = 0; i < PULL_BISECTIONS && high - low > high * 1e-9; i++) {
+		double middle = (low + high) / 2;
+
+		if (pulled_sum(shares, n, -middle) > target)
+			low = middle;
+		else
+			high = middle;
+	}
+	return -high;
+}
+
+static double pull_up(const struct share *shares, size_t n, double missing)
+{
+	double squares = 0;
+
+	for (size_t i = 0; i < n; i++)
+		squares += shares[i].cluster.sum * shares[i].cluster.sum;
+	return missing / squares;
+}
+
+/* See docs/estimator.md, "Calibration by the census". shares: all cells of the class. */
+static void class_calibrate(struct estimate_class *class, const struct share *shares, size_t n)
 {
 	double value = class->sampled.value;
 	double low, high;
 
-	class->factor = 1;
+	class->pull = 0;
 	class->uncovered_bytes = 0;
+	class->room_bytes = INFINITY;
+	class->calibrated_bytes = value;
 	if (isnan(class->live_bytes))
 		return;
 	high = class->live_bytes - class->exact_bytes;
 	low = high - class->baseline_bytes;
 	if (!isnan(class->gone_bytes))
 		low = high = low + class->gone_bytes;
-	high = fmax(high, 0);
 	low = fmax(low, 0);
+	high = fmax(high, 0);
+	class->room_bytes = high;
 	if (value > high)
-		class->factor = high / value;
-	else if (value < low && value > 0)
-		class->factor = fmin(low, class->sampled.high) / value;
-	class->uncovered_bytes = fmax(0, low - class->factor * value);
+		class->pull = pull_down(shares, n, high);
+	else if (value < low && value > 0 && class->covered)
+		class->pull = pull_up(shares, n, fmin(low, class->sampled.high) - value);
+	class->calibrated_bytes = pulled_sum(shares, n, class->pull);
+	class->uncovered_bytes = fmax(0, low - class->calibrated_bytes);
+}
+
+/* All cells of one class. clusters: room for as many. */
+static void class_estimate(struct estimate_class *class, const struct share *shares, size_t n,
+			   struct estimate_cluster *clusters, const struct estimate_design *design)
+{
+	size_t k;
+
+	for (size_t i = 0; i < n; i++)
+		clusters[i] = shares[i].cluster;
+	k = clusters_merge(clusters, n);
+	class->sampled =
+		estimate_interval_of(clusters, k, design->n_clusters, design->relative_error);
+	class_calibrate(class, shares, n);
 }
 
 int estimate_classes(const struct estimate_cell *cells, size_t n,
@@ -98,7 +155,7 @@ int estimate_classes(const struct estimate_cell *cells, size_t n,
 	_cleanup_free_ struct share *shares = NULL;
 	_cleanup_free_ struct estimate_cluster *clusters = NULL;
 	double exact[ESTIMATE_CLASSES] = {0};
-	size_t n_shares = 0, at = 0;
+	size_t n_shares = 0, from = 0;
 
 	if (!cells_are_valid(cells, n, design))
 		return -EINVAL;
@@ -116,15 +173,13 @@ int estimate_classes(const struct estimate_cell *cells, size_t n,
 	}
 	qsort(shares, n_shares, sizeof(*shares), compare_shares);
 	for (uint32_t class = 0; class < ESTIMATE_CLASSES; class ++) {
-		size_t k = 0;
+		size_t end = from;
 
-		while (at < n_shares && shares[at].key == class)
-			clusters[k++] = shares[at++].cluster;
-		k = clusters_merge(clusters, k);
+		while (end < n_shares && shares[end].key == class)
+			end++;
 		classes[class].exact_bytes = exact[class];
-		classes[class].sampled = estimate_interval_of(clusters, k, design->n_clusters,
-							      design->relative_error);
-		class_calibrate(&classes[class]);
+		class_estimate(&classes[class], shares + from, end - from, clusters, design);
+		from = end;
 	}
 	return 0;
 }
@@ -136,25 +191,29 @@ struct stack_sum {
 	struct estimate_cluster *gained, *lost; /* room for all cells each */
 	size_t n_gained, n_lost;
 	double exact, exact_variance;
-	double seen; /* certain: not weighed, not thinned */
+	double seen;		 /* certain: not weighed, not thinned */
+	double pulled;		 /* of the windows, calibrated */
+	double room;		 /* of the classes that windows have any of */
+	unsigned int last_class; /* cells are in the order of classes */
 };
 
-static double factor_of(const struct estimate_class *classes, uint8_t size_class)
-{
-	return classes ? classes[size_class].factor : 1;
-}
-
-/* sign −1: as of an earlier time. */
+/* sign −1: as of an earlier time. pull_all: the intervals, too, are of what is calibrated. */
 static void stack_add(struct stack_sum *sum, const struct estimate_cell *cell,
-		      const struct estimate_class *classes, int sign)
+		      const struct estimate_class *classes, bool pull_all, int sign)
 {
-	double z = sign * cell->weight * cell->bytes * factor_of(classes, cell->size_class);
+	double z = cell->weight * cell->bytes;
+	double pulled = classes ? estimate_pulled(z, classes[cell->size_class].pull) : z;
 
 	if (cell->cluster == ESTIMATE_EXACT) {
 		sum->exact += sign * cell->bytes;
 		sum->exact_variance += cell->thinning_variance;
 	} else {
-		sum->gained[sum->n_gained++] = (struct estimate_cluster){cell->cluster, z};
+		sum->gained[sum->n_gained++] =
+			(struct estimate_cluster){cell->cluster, sign * (pull_all ? pulled : z)};
+		sum->pulled += sign * pulled;
+		if (cell->size_class != sum->last_class)
+			sum->room += classes ? classes[cell->size_class].room_bytes : INFINITY;
+		sum->last_class = cell->size_class;
 	}
 	if (cell->thinning_variance == 0)
 		sum->seen += cell->bytes;
@@ -178,21 +237,59 @@ static void stack_split(struct stack_sum *sum)
 	}
 }
 
-static struct estimate_interval stack_interval(struct stack_sum *sum,
-					       const struct estimate_design *design)
+static struct estimate_interval sum_interval(const struct stack_sum *sum, bool lost,
+					     const struct estimate_design *design)
 {
-	double deviation = sqrt(sum->exact_variance);
-	struct estimate_interval gained, lost, exact = {.value = sum->exact};
+	return estimate_interval_of(lost ? sum->lost : sum->gained,
+				    lost ? sum->n_lost : sum->n_gained, design->n_clusters,
+				    design->relative_error);
+}
+
+/* One that no window saw, while k saw the other: events would be of the other's mean size. */
+static void allow_for_unseen(struct estimate_interval *unseen, double other, size_t k)
+{
+	if (unseen->value == 0 && k > 0)
+		unseen->high = estimate_unseen_high(1, other / (double)k);
+}
+
+/* What windows gained and lost. */
+static struct estimate_interval difference_interval(struct stack_sum *sum,
+						    const struct estimate_design *design)
+{
+	struct estimate_interval gained, lost;
 
 	stack_split(sum);
-	gained = estimate_interval_of(sum->gained, sum->n_gained, design->n_clusters,
-				      design->relative_error);
-	lost = estimate_interval_of(sum->lost, sum->n_lost, design->n_clusters,
-				    design->relative_error);
-	/* What was thinned is many coins: near enough to normal. */
-	exact.low = exact.value - 1.96 * deviation;
-	exact.high = exact.value + 1.96 * deviation;
-	return estimate_add(estimate_subtract(gained, lost), exact);
+	gained = sum_interval(sum, false, design);
+	lost = sum_interval(sum, true, design);
+	allow_for_unseen(&lost, gained.value, sum->n_gained);
+	allow_for_unseen(&gained, lost.value, sum->n_lost);
+	return estimate_subtract(gained, lost);
+}
+
+/* What was thinned is many coins: near enough to normal. */
+static struct estimate_interval exact_interval(const struct stack_sum *sum)
+{
+	double half = 1.96 * sqrt(sum->exact_variance);
+
+	return (struct estimate_interval){sum->exact, sum->exact - half, sum->exact + half};
+}
+
+/*
+ * Calibration moves the estimate, and the interval's end on that side; the other
+ * end stays: that the class as a whole is too high says little of one stack.
+ */
+static struct estimate_interval calibrated(struct estimate_interval interval,
+					   const struct stack_sum *sum)
+{
+	double ratio = interval.value > 0 ? sum->pulled / interval.value : 1;
+
+	interval.value = sum->pulled;
+	if (ratio < 1)
+		interval.low *= ratio;
+	else
+		interval.high *= ratio;
+	interval.high = fmax(interval.value, fmin(interval.high, sum->room));
+	return interval;
 }
 
 static int stack_sum_init(struct stack_sum *sum, size_t n)
@@ -213,7 +310,8 @@ static void stack_sum_done(struct stack_sum *sum)
 static void stack_sum_restart(struct stack_sum *sum)
 {
 	sum->n_gained = sum->n_lost = 0;
-	sum->exact = sum->exact_variance = sum->seen = 0;
+	sum->exact = sum->exact_variance = sum->seen = sum->pulled = sum->room = 0;
+	sum->last_class = ESTIMATE_CLASSES;
 }
 
 int estimate_stacks(const struct estimate_cell *cells, size_t n,
@@ -230,14 +328,17 @@ int estimate_stacks(const struct estimate_cell *cells, size_t n,
 	while (i < n) {
 		struct estimate *estimate = &ret[n_stacks];
 		uint64_t stack = cells[i].stack;
+		struct estimate_interval windows;
 
 		if (n_stacks++ >= max)
 			return -ENOSPC;
 		stack_sum_restart(&sum);
 		for (; i < n && cells[i].stack == stack; i++)
-			stack_add(&sum, &cells[i], classes, 1);
+			stack_add(&sum, &cells[i], classes, false, 1);
+		stack_split(&sum);
+		windows = calibrated(sum_interval(&sum, false, design), &sum);
 		*estimate = (struct estimate){.stack = stack,
-					      .total = stack_interval(&sum, design),
+					      .total = estimate_add(windows, exact_interval(&sum)),
 					      .exact_bytes = sum.exact,
 					      .windows = (uint32_t)sum.n_gained};
 		estimate->total.low = fmax(estimate->total.low, sum.seen);
@@ -270,10 +371,10 @@ int estimate_growth(const struct estimate_cell *before, size_t n_before,
 			return -ENOSPC;
 		stack_sum_restart(&sum);
 		for (; i < n_before && before[i].stack == stack; i++)
-			stack_add(&sum, &before[i], classes, -1);
+			stack_add(&sum, &before[i], classes, true, -1);
 		for (; k < n_after && after[k].stack == stack; k++)
-			stack_add(&sum, &after[k], classes, 1);
-		gain = stack_interval(&sum, design);
+			stack_add(&sum, &after[k], classes, true, 1);
+		gain = estimate_add(difference_interval(&sum, design), exact_interval(&sum));
 		ret[n_stacks++] = (struct estimate){
 			.stack = stack,
 			.total = {gain.value / seconds, gain.low / seconds, gain.high / seconds},

@@ -9,12 +9,13 @@
  *	z_h     3200  0     0     6400  0     0        Σ = 9600, always-on: + 320, exactly
  *
  * The order of work: estimate_classes() compares all stacks with the census and
- * gives each size class a factor; estimate_stacks() and estimate_growth() use
+ * says how far each size class must be pulled; estimate_stacks() and estimate_growth() use
  * it.  All sums are in bytes.
  */
 #ifndef PYLEAKD_JUDGE_ESTIMATE_H
 #define PYLEAKD_JUDGE_ESTIMATE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -101,14 +102,23 @@ struct estimate_class {
 	double live_bytes; /* in: the census now; NAN: not known, the class is not calibrated */
 	double baseline_bytes; /* in: the census at the session's start */
 	double gone_bytes; /* in: of the baseline's, died since; NAN: not known */
+	bool covered; /* in: the plan's sites, both tiers, see all of this class */
 	double exact_bytes; /* out: always-on */
+	double room_bytes; /* out: what the samples can stand for at most; INFINITY: not known */
 	struct estimate_interval sampled; /* out: before calibration */
-	double factor; /* out: for the samples of this class */
+	double calibrated_bytes; /* out: the samples' after it */
+	double pull; /* out: see estimate_pulled() */
 	double uncovered_bytes; /* out: what grew and no estimate reaches */
 };
 
+/* A window's share after calibration: the larger it is, the more of the correction it takes. */
+static inline double estimate_pulled(double z, double pull)
+{
+	return pull >= 0 ? z * (1 + pull * z) : z / (1 - pull * z);
+}
+
 /*
- * classes[ESTIMATE_CLASSES]: the three "in" are given.  0; -EINVAL: a cell's
+ * classes[ESTIMATE_CLASSES]: the four "in" are given.  0; -EINVAL: a cell's
  * cluster or class is out of bounds, or its numbers are not finite and ≥ 0;
  * -ENOMEM.  After an error classes is untouched.
  */

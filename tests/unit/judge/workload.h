@@ -48,7 +48,7 @@ struct experiment {
 	size_t n;
 	double progress; /* of the whole session */
 	double relative_error;
-	double calls, calls_seen; /* expected of the leak, given the windows */
+	double calls, calls_seen; /* expected of the leak */
 };
 
 static inline double random_between(uint64_t *seed, double low, double high)
@@ -127,7 +127,7 @@ static inline void experiment_begin(uint64_t *seed, const struct workload *w,
 				    struct experiment *ret)
 {
 	struct estimate_clock clock = {0};
-	double looked_at = 0, start = load_sum(w, 0);
+	double start = load_sum(w, 0), share;
 
 	ret->workload = *w;
 	ret->n = (size_t)(w->seconds / w->stratum);
@@ -147,7 +147,6 @@ static inline void experiment_begin(uint64_t *seed, const struct workload *w,
 		stratum = random_poisson(seed, w->hits_per_second * stratum);
 		hits = place->missed ? 0
 				     : random_poisson(seed, w->hits_per_second * place->progress);
-		looked_at += place->missed ? 0 : place->progress;
 		estimate_clock_add(&clock, stratum, place->missed ? 0 : w->stratum / w->window,
 				   hits, hits);
 		place->weight = w->stratum / w->window;
@@ -156,9 +155,10 @@ static inline void experiment_begin(uint64_t *seed, const struct workload *w,
 	for (size_t i = 0; i < ret->n; i++)
 		ret->places[i].weight = estimate_clock_weight(&clock, w->stratum / w->window);
 	ret->relative_error = estimate_clock_relative_error(&clock);
-	ret->calls = looked_at > 0 ? w->calls_seen * ret->progress / looked_at : 0;
-	ret->calls = ret->calls < CALLS_MEAN_MAX ? ret->calls : CALLS_MEAN_MAX;
-	ret->calls_seen = ret->calls * looked_at / ret->progress;
+	/* Of nothing that the windows' places change. */
+	share = w->window / w->stratum / w->slowing * (1 - GUARD) * (1 - w->missed);
+	ret->calls = fmin(w->calls_seen / share, CALLS_MEAN_MAX);
+	ret->calls_seen = ret->calls * share;
 }
 
 struct call {
