@@ -60,7 +60,9 @@ double gamma_cdf(double shape, double x)
 /* Ends: the bracket is halved, at most BISECTIONS times; Newton's step where it stays inside. */
 double gamma_quantile(double shape, double p)
 {
-	double low = 0, high = shape + 10 * sqrt(shape) + 10, x = shape;
+	double low = 0, high = shape + 10 * sqrt(shape) + 10;
+	/* The distribution is x^shape / Γ(shape + 1) near 0. */
+	double x = fmin(shape, exp((log(p) + lgamma(shape + 1)) / shape));
 
 	while (gamma_cdf(shape, high) < p)
 		high *= 2;
