@@ -78,11 +78,12 @@ int census_arenas_in(struct memory *memory, const struct layout *layout,
 uint32_t census_pool_index(const struct census *census, uint64_t address);
 
 /*
- * Reads those of the pools that are marked: a bit a pool, n_pools of them. What was
- * known of them is replaced; the totals don't count them. -ENOMEM.
+ * Reads pools that are marked (n_pools bits): the headers of some and, of those, the
+ * blocks of some (NULL: of none).  What was known of them is replaced; the
+ * totals don't count them. -ENOMEM.
  */
 int census_read_marked(struct census *census, struct memory *memory, const struct layout *layout,
-		       const uint64_t *marks, bool without_blocks);
+		       const uint64_t *headers, const uint64_t *blocks);
 
 /* Reads what the pools' states tell; without_blocks: their headers only. -ENOMEM. */
 int census_read_pools(struct census *census, struct memory *memory, const struct layout *layout,

@@ -76,9 +76,9 @@ void liveness_set_glibc(struct liveness *liveness, struct glibc *glibc)
 static void round_end(struct liveness *liveness)
 {
 	census_free(liveness->census);
-	free(liveness->marks);
+	free(liveness->headers);
 	liveness->census = NULL;
-	liveness->marks = NULL;
+	liveness->headers = NULL;
 }
 
 void liveness_free(struct liveness *liveness)
@@ -100,28 +100,34 @@ static int round_begin(struct liveness *liveness, struct fault *reterr_fault)
 					 liveness->n_states, &liveness->census, reterr_fault);
 	if (error < 0)
 		return error;
-	liveness->marks = calloc(liveness->census->n_pools / 64 + 1, sizeof(uint64_t));
-	if (!liveness->marks)
+	liveness->n_words = liveness->census->n_pools / 64 + 1;
+	liveness->headers = calloc(2 * liveness->n_words, sizeof(uint64_t));
+	liveness->blocks = liveness->headers + liveness->n_words;
+	if (!liveness->headers)
 		return fault_set(reterr_fault, -ENOMEM, REASON_READ_FAILED, 0, NULL);
 	type_cache_begin_look(liveness->types);
 	liveness->glibc_ready = liveness->glibc && glibc_begin_look(liveness->glibc, NULL) == 0;
 	return 0;
 }
 
-static void mark(struct liveness *liveness, uint64_t address)
+static void mark(struct liveness *liveness, uint64_t address, bool whole)
 {
 	uint32_t pool = census_pool_index(liveness->census, address);
+	uint64_t bit = 1ull << pool % 64;
 
-	if (pool != UINT32_MAX)
-		liveness->marks[pool / 64] |= 1ull << pool % 64;
+	if (pool == UINT32_MAX)
+		return;
+	liveness->headers[pool / 64] |= bit;
+	if (whole)
+		liveness->blocks[pool / 64] |= bit;
 }
 
-static int read_marked(struct liveness *liveness, bool without_blocks)
+static int read_marked(struct liveness *liveness)
 {
 	int error = census_read_marked(liveness->census, liveness->memory, liveness->layout,
-				       liveness->marks, without_blocks);
+				       liveness->headers, liveness->blocks);
 
-	memset(liveness->marks, 0, (liveness->census->n_pools / 64 + 1) * sizeof(uint64_t));
+	memset(liveness->headers, 0, 2 * liveness->n_words * sizeof(uint64_t));
 	return error;
 }
 
@@ -186,32 +192,39 @@ static bool answer_has_block(const struct liveness_look *look)
 	       look->answer == LIVENESS_ZOMBIE;
 }
 
+/*
+ * A freed block's first word is a link, and a dead object's count is 0: an object
+ * that was looked at before and has its count, type and fingerprint still needs
+ * no free list.  (A first look does: what realloc() moved leaves its count behind.)
+ */
+static bool needs_free_list(const struct liveness_look *look)
+{
+	return look->kind != LIVENESS_OBJECT || !look->has_fingerprint;
+}
+
 /* What the pools say of a look; asks for its bytes where the block is allocated. */
 static void look_at_block(struct liveness *liveness, struct look_batch *batch,
-			  struct liveness_look *look)
+			  struct liveness_look *look, bool relook)
 {
 	uint64_t start, size;
+	enum census_answer answer = census_block(liveness->census, look->address, &start, &size);
 
-	switch (census_block(liveness->census, look->address, &start, &size)) {
-	case CENSUS_DEAD:
+	if (answer == CENSUS_OUTSIDE && look->kind == LIVENESS_OBJECT)
+		batch_add(batch, look, 0, 0); /* of a chunk: its type has to be known */
+	if (answer == CENSUS_OUTSIDE)
+		return;
+	if (answer == CENSUS_DEAD) {
 		look->answer = LIVENESS_DEAD;
 		return;
-	case CENSUS_LIVE:
-		break;
-	case CENSUS_OUTSIDE: /* a chunk, for which an object's type has to be known */
-		if (look->kind == LIVENESS_OBJECT)
-			batch_add(batch, look, 0, 0);
-		return;
-	default:
-		return;
 	}
+	if (answer == CENSUS_UNREAD && (!start || relook || needs_free_list(look)))
+		return;
 	if ((look->size_bytes && look->size_bytes != size) ||
 	    (look->kind != LIVENESS_OBJECT && look->address != start)) {
 		look->answer = LIVENESS_REUSED;
 		return;
 	}
 	batch_add(batch, look, start, size);
-	look->block = start;
 }
 
 /* Of those in pools that could be judged. */
@@ -220,35 +233,84 @@ static void take_block(struct liveness *liveness, struct liveness_look *look)
 	uint64_t start, size;
 
 	look->block = 0;
-	if (!answer_has_block(look) ||
-	    census_block(liveness->census, look->address, &start, &size) != CENSUS_LIVE)
+	if (!answer_has_block(look))
+		return;
+	census_block(liveness->census, look->address, &start, &size);
+	if (!start)
 		return;
 	look->block = start;
 	look->size_bytes = size;
 	look->size_class = (uint8_t)(size / POOL_ALIGNMENT - 1);
 }
 
-/* Only those looks whose answer is this one. */
-static int look_pass(struct liveness *liveness, struct look_batch *batch,
-		     struct liveness_look *looks, size_t n, enum liveness_answer answer,
-		     struct owners *owners)
+/* By address: neighbours share pages, and what the kernel is asked of them. */
+static int compare_looks(const void *a, const void *b)
 {
+	const struct liveness_look *const *x = a, *const *y = b;
+
+	return ((*x)->address > (*y)->address) - ((*x)->address < (*y)->address);
+}
+
+static void first_pass(struct liveness *liveness, struct look_batch *batch,
+		       struct liveness_look *const *looks, size_t n, struct owners *owners)
+{
+	for (size_t i = 0; i < n; i++) {
+		look_at_block(liveness, batch, looks[i], false);
+		if (batch->n == LOOK_BATCH)
+			batch_judge(liveness, batch, owners);
+	}
+	batch_judge(liveness, batch, owners);
+}
+
+static bool looks_dead(const struct liveness_look *look)
+{
+	return look->answer == LIVENESS_ZOMBIE || look->answer == LIVENESS_PARKED;
+}
+
+/* What lies dead in an allocated block: is it still allocated? */
+static int second_pass(struct liveness *liveness, struct look_batch *batch,
+		       struct liveness_look *const *looks, size_t n, struct owners *owners)
+{
+	size_t n_again = 0;
 	int error;
 
-	for (size_t i = 0; i < n; i++)
-		if (looks[i].answer == answer)
-			mark(liveness, looks[i].address);
-	error = read_marked(liveness, false);
-	for (size_t i = 0; i < n && !error; i++) {
-		if (looks[i].answer != answer)
+	for (size_t i = 0; i < n; i++) {
+		if (looks_dead(looks[i])) {
+			mark(liveness, looks[i]->address, true);
+			n_again++;
+		}
+	}
+	error = n_again ? read_marked(liveness) : 0;
+	for (size_t i = 0; i < n && n_again && !error; i++) {
+		if (!looks_dead(looks[i]))
 			continue;
-		looks[i].answer = LIVENESS_UNKNOWN;
-		look_at_block(liveness, batch, &looks[i]);
+		looks[i]->answer = LIVENESS_UNKNOWN;
+		look_at_block(liveness, batch, looks[i], true);
 		if (batch->n == LOOK_BATCH)
 			batch_judge(liveness, batch, owners);
 	}
 	batch_judge(liveness, batch, owners);
 	return error;
+}
+
+static int look_passes(struct liveness *liveness, struct look_batch *batch,
+		       struct liveness_look *looks, size_t n, struct owners *owners)
+{
+	_cleanup_free_ struct liveness_look **sorted = malloc((n + 1) * sizeof(*sorted));
+	int error;
+
+	if (!sorted)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		sorted[i] = &looks[i];
+		mark(liveness, looks[i].address, needs_free_list(&looks[i]));
+	}
+	qsort(sorted, n, sizeof(*sorted), compare_looks);
+	error = read_marked(liveness);
+	if (error)
+		return error;
+	first_pass(liveness, batch, sorted, n, owners);
+	return second_pass(liveness, batch, sorted, n, owners);
 }
 
 /* The buffers of those that live and may have any. */
@@ -278,10 +340,10 @@ static int look_at_buffers(struct liveness *liveness, const struct owners *owner
 			for (size_t k = 0; k < look->n_buffers; k++)
 				look->buffer_sizes[k] = 0;
 			for (size_t k = 0; k < look->n_buffers; k++)
-				mark(liveness, look->buffers[k] = found[i].buffers[k]);
+				mark(liveness, look->buffers[k] = found[i].buffers[k], false);
 		}
 	}
-	return read_marked(liveness, true);
+	return read_marked(liveness);
 }
 
 static void size_buffers(struct liveness *liveness, const struct owners *owners)
@@ -303,9 +365,7 @@ static int round_look(struct liveness *liveness, struct liveness_look *looks, si
 	if (!owners.looks || !batch)
 		return -ENOMEM;
 	batch->n = 0;
-	error = look_pass(liveness, batch, looks, n, LIVENESS_UNKNOWN, &owners);
-	if (!error)
-		error = look_pass(liveness, batch, looks, n, LIVENESS_ZOMBIE, &owners);
+	error = look_passes(liveness, batch, looks, n, &owners);
 	for (size_t i = 0; i < n && !error; i++)
 		take_block(liveness, &looks[i]);
 	if (!error)

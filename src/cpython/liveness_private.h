@@ -23,8 +23,9 @@ struct liveness {
 
 	/* Of the round. */
 	struct census *census;
-	uint64_t *marks;  /* pools to read: a bit each */
-	bool glibc_ready; /* its arenas could be read */
+	uint64_t *headers, *blocks; /* pools to read, and to read whole: a bit each */
+	size_t n_words;		    /* of each */
+	bool glibc_ready;	    /* its arenas could be read */
 };
 
 /* Without an interpreter: of allocator states that don't move. */

@@ -279,19 +279,27 @@ static size_t count_wanting(const struct census *census, const uint64_t *marks)
 	return n;
 }
 
-int census_read_marked(struct census *census, struct memory *memory, const struct layout *layout,
-		       const uint64_t *marks, bool without_blocks)
+static int read_all_blocks(struct census *census, struct memory *memory,
+			   const struct layout *layout, const uint64_t *marks)
 {
 	__attribute__((cleanup(batch_done))) struct pool_batch batch = {.n = 0};
+	int error = batch_init(&batch, census->pool_size, count_wanting(census, marks));
+
+	for (unsigned i = 0; i < POOL_TRIES && !error; i++)
+		error = read_blocks(census, memory, layout, marks, &batch);
+	return error;
+}
+
+int census_read_marked(struct census *census, struct memory *memory, const struct layout *layout,
+		       const uint64_t *headers, const uint64_t *blocks)
+{
 	int error;
 
 	if (census->pool_size > POOL_SIZE_MAX)
 		return -EBADMSG;
-	error = read_headers(census, memory, layout, marks);
-	if (!error && !without_blocks)
-		error = batch_init(&batch, census->pool_size, count_wanting(census, marks));
-	for (unsigned i = 0; i < POOL_TRIES && !without_blocks && !error; i++)
-		error = read_blocks(census, memory, layout, marks, &batch);
+	error = read_headers(census, memory, layout, headers);
+	if (!error && blocks)
+		error = read_all_blocks(census, memory, layout, blocks);
 	return error;
 }
 
@@ -313,8 +321,13 @@ static void count_pool(struct census_totals *totals, struct census_pool *pool, b
 int census_read_pools(struct census *census, struct memory *memory, const struct layout *layout,
 		      bool without_blocks)
 {
-	int error = census_read_marked(census, memory, layout, NULL, without_blocks);
+	int error;
 
+	if (census->pool_size > POOL_SIZE_MAX)
+		return -EBADMSG;
+	error = read_headers(census, memory, layout, NULL);
+	if (!error && !without_blocks)
+		error = read_all_blocks(census, memory, layout, NULL);
 	for (size_t i = 0; i < census->n_pools && !error; i++)
 		count_pool(&census->totals, &census->pools[i], without_blocks);
 	return error;
