@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "base/table.h"
 #include "cpython/code_object.h"
 #include "cpython/texts.h"
@@ -21,6 +22,16 @@ struct code_entry {
 	uint64_t code_bytes;
 	bool forgotten;
 	uint64_t look; /* in which it was last compared with the target */
+	uint64_t serial; /* its own: entries take each other's places in memory */
+};
+
+/* Lines that were looked up lately: a table is read from its start each time. */
+#define LINES_KNOWN 8192 /* a power of two */
+
+struct known_line {
+	uint64_t serial; /* of the entry; 0: none */
+	uint32_t offset;
+	uint32_t line;
 };
 
 struct code_cache {
@@ -30,6 +41,8 @@ struct code_cache {
 	size_t tables_bytes; /* of all entries */
 	uint64_t look;	     /* number of the present one; 0: none was begun */
 	struct table gone;   /* addresses that did not read in this look */
+	uint64_t serial;     /* the last one given */
+	struct known_line lines[LINES_KNOWN];
 };
 
 DEFINE_CLEANUP(struct code_cache *, code_cache_free)
@@ -137,6 +150,7 @@ static int entry_new(struct code_cache *cache, const struct code_fingerprint *fi
 	entry->table = TAKE_PTR(object->table);
 	entry->table_bytes = object->table_bytes;
 	entry->code_bytes = object->code_bytes;
+	entry->serial = ++cache->serial;
 	*ret = TAKE_PTR(entry);
 	return 0;
 }
@@ -260,7 +274,25 @@ static int line_of_entry(const struct layout *layout, const struct code_entry *e
 	return line_of_locations311(entry->table, entry->table_bytes, first_line, byte_offset, ret);
 }
 
-static int entry_locate(const struct layout *layout, const struct code_entry *entry, int64_t offset,
+static int line_known(struct code_cache *cache, const struct code_entry *entry,
+		      uint32_t byte_offset, uint32_t *ret)
+{
+	struct known_line *known =
+		&cache->lines[hash_combine(entry->serial, byte_offset) % LINES_KNOWN];
+	uint32_t line;
+	int error;
+
+	if (known->serial != entry->serial || known->offset != byte_offset) {
+		error = line_of_entry(cache->reader.layout, entry, byte_offset, &line);
+		if (error < 0)
+			return error;
+		*known = (struct known_line){ entry->serial, byte_offset, line };
+	}
+	*ret = known->line;
+	return 0;
+}
+
+static int entry_locate(struct code_cache *cache, const struct code_entry *entry, int64_t offset,
 			struct code_location *ret)
 {
 	struct code_location found = {
@@ -275,7 +307,7 @@ static int entry_locate(const struct layout *layout, const struct code_entry *en
 	if (offset < -CODE_UNIT_BYTES || (offset >= 0 && (uint64_t)offset >= entry->code_bytes))
 		return -ERANGE;
 	if (offset >= 0) {
-		error = line_of_entry(layout, entry, (uint32_t)offset, &found.line);
+		error = line_known(cache, entry, (uint32_t)offset, &found.line);
 		if (error < 0)
 			return error;
 	}
@@ -292,7 +324,7 @@ int code_cache_resolve(struct code_cache *cache, uint64_t code_address, uint64_t
 
 	if (error < 0)
 		return error;
-	error = entry_locate(layout, entry, position_to_offset(layout, code_address, position),
+	error = entry_locate(cache, entry, position_to_offset(layout, code_address, position),
 			     ret);
 	if (error < 0)
 		return fault_set(reterr_fault, error, REASON_CODE_UNREADABLE, code_address,

@@ -522,21 +522,6 @@ def test_run_passes_on_the_commands_exit_status(stock, tmp_path, code, expected)
 
 
 @live
-def test_run_sees_the_command_from_its_first_instructions(stock, tmp_path):
-    script = tmp_path / "early.py"
-    script.write_text("import time\n"
-                      "KEPT = [{'n': n} for n in range(3000)]  # at once\n"
-                      "time.sleep(1)\n")
-    output = tmp_path / "report.json"
-    result = pyleakd("run", "--format", "json", "--output", output, "--", *stock.command, script)
-    assert result.returncode == 0, result.stderr
-    sites = json.loads(output.read_text())["sites"]
-    early = [site for site in sites if any(frame["file"].endswith("early.py") and frame["line"] == 2
-                                           for frame in site["stack"])]
-    assert sum(site["outstanding_bytes"] for site in early) > 3000 * 200
-
-
-@live
 def test_run_follows_a_script_through_its_first_line_into_a_shared_library(tmp_path):
     """A shell first; then an interpreter whose library the loader maps and relocates under us."""
     shared = [python for python in support.interpreters() if "pyenv" in python.name]
