@@ -103,7 +103,7 @@ fetch() {
 list_bolted() {
 	local executable name
 	[ "${BOLTED-}" = 1 ] || return 0
-	for executable in "$BOLTED_ROOTS"/*/bin/python3.[89] "$BOLTED_ROOTS"/*/bin/python3.1[0-9]; do
+	for executable in "$BOLTED_ROOTS"/*/bin/python3.{[89],1[0-9]}; do
 		[ -x "$executable" ] || continue
 		name=$(basename "$(dirname "$(dirname "$executable")")")
 		printf '%s\t%s\t/\t%s\n' "$name" "$executable" "$executable"
