@@ -73,6 +73,7 @@ static void begin(struct governor *governor, const struct governor_options *opti
 	governor->n_sites = options->n_sites;
 	governor->random = hash_u64(options->seed);
 	governor->began = governor->last_note = governor->account.began = now;
+	governor->other_noted = now;
 	governor->account.burst_from = governor->account.burst_until = now - BURST_INTERVAL;
 	governor->climbing = true;
 	governor->next_regroup = now + REGROUP_INTERVAL;
@@ -442,6 +443,18 @@ static void wake_from_idle(struct governor *governor, double now)
 	for (int kind = 0; kind < STREAMS; kind++)
 		governor->streams[kind].idle_stretch = 1;
 	streams_cut(governor, now);
+}
+
+void governor_note_other(struct governor *governor, double now, double seconds)
+{
+	double span = now - governor->other_noted;
+
+	book(governor, now, OTHER, seconds);
+	if (span <= 0)
+		return;
+	governor->other_loss +=
+		fmin(span / RATE_SECONDS, 1) * (seconds / span - governor->other_loss);
+	governor->other_noted = now;
 }
 
 void governor_note_hits(struct governor *governor, double now, const uint64_t *site_hits)

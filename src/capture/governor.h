@@ -94,6 +94,11 @@ void governor_note_closed(struct governor *governor, unsigned group, double now,
 			  double detach_seconds, uint64_t hits, bool limited);
 /* site_hits: n_sites cumulative counts, all CPUs. */
 void governor_note_hits(struct governor *governor, double now, const uint64_t *site_hits);
+/*
+ * What else took the target's time since this was told last (growth probes: pools, brk, mmap;
+ * their hits × their seconds). Before governor_note_hits(); always-on sites make room for it.
+ */
+void governor_note_other(struct governor *governor, double now, double seconds);
 /* A group has reached its limit (WIRE_LIMIT): the next step closes it. */
 void governor_note_limit(struct governor *governor, unsigned group, double now);
 /* So many more samples of a site have survived: shares move to where they come from. */

@@ -22,6 +22,8 @@
 #define ALWAYS_ON_SHARE 0.5
 /* Of a budget that windows can't use up for their latency, slices keep this share … */
 #define SLICES_KEEP 0.2
+/* Whatever other probes take, sites keep this part of the share. */
+#define SITES_KEEP 0.1
 /* What is on may exceed its share so far before the hottest goes: rates wander. */
 #define ALWAYS_ON_HYSTERESIS 1.25
 /* … but not over a minute. */
@@ -102,7 +104,7 @@
 #define BURST_INTERVAL 600.0
 
 enum stream_kind { CREATIONS, RAW, NATIVE, SLICES, STREAMS };
-enum purpose { ALWAYS, WINDOWS, LEARNING, PURPOSES };
+enum purpose { ALWAYS, WINDOWS, LEARNING, OTHER, PURPOSES };
 
 struct cell {
 	int64_t index; /* time / CELL_SECONDS */
@@ -193,6 +195,7 @@ struct governor {
 	struct account account;
 	uint64_t random;
 	double began, last_note, paused_until;
+	double other_loss, other_noted; /* of other probes: their share of the target's time */
 	double last_trip, next_opening;
 	double quiet_until;	/* no window opens before */
 	double ahead[PURPOSES]; /* hits booked at a closing that a note will tell again */

@@ -127,7 +127,8 @@ double units_on_rate_allowed(const struct governor *governor)
 	double share = governor->budget * governor->always_on_share;
 	double rest = governor->budget * (BUDGET_USED - SLICES_KEEP) - governor->full_share;
 
-	return fmax(share, rest) / governor->hit;
+	share = fmax(share, rest);
+	return fmax(share - governor->other_loss, share * SITES_KEEP) / governor->hit;
 }
 
 /* The last minute's share has gone: nothing more comes on. */
@@ -292,7 +293,8 @@ double trip_cost(const struct governor *governor)
 bool trip_can_be_paid(const struct governor *governor, double now)
 {
 	const struct account *account = &governor->account;
-	double spent = account_spent(account, now, ALWAYS) + account_spent(account, now, WINDOWS);
+	double spent = account_spent(account, now, ALWAYS) + account_spent(account, now, WINDOWS) +
+		       account_spent(account, now, OTHER);
 
 	return spent + trip_cost(governor) <=
 	       account_allowed(account, now, governor->budget) * BUDGET_USED;

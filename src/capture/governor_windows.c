@@ -100,7 +100,7 @@ static double windows_budget(const struct governor *governor, double now)
 	double always = units_on_rate(governor) * governor->hit;
 	double budget = account_budget(&governor->account, now, governor->budget);
 
-	return fmax(budget * BUDGET_USED - always, budget * STREAM_FLOOR);
+	return fmax(budget * BUDGET_USED - always - governor->other_loss, budget * STREAM_FLOOR);
 }
 
 /* What the full streams leave to the slices beyond their own share. */
@@ -253,7 +253,7 @@ static bool can_be_paid(const struct governor *governor, const struct stream *st
 		(governor->climbing ? units_on_rate_allowed(governor) : units_on_rate(governor)) *
 			governor->hit * MINUTE);
 	double spent = always + account_spent(account, now, WINDOWS) +
-		       account_spent(account, now, LEARNING) +
+		       account_spent(account, now, LEARNING) + account_spent(account, now, OTHER) +
 		       (now < governor->last_trip + MINUTE ? trip_cost(governor) : 0);
 	double allowed = account_allowed(account, now, governor->budget) * BUDGET_USED;
 

@@ -272,6 +272,68 @@ static void a_site_that_comes_and_goes_is_tried_ever_more_rarely(void **state)
 	world_done(&world);
 }
 
+static void hot_when_nobody_looks(struct world *changing)
+{
+	changing->rates[3] = fmod(changing->now, 37) < 0.3 ? 1e6 : 0;
+}
+
+/* Windows, which seldom meet its spells, say that it is cold: 30 s, 60, 120 … of back-off. */
+static void trials_that_fail_become_rare(void **state)
+{
+	struct governor_status status;
+
+	(void)state;
+	world_init(&world, 30, 0.01, 37);
+	world.behave = hot_when_nobody_looks;
+	run(3000);
+	governor_status(world.governor, world.now, &status);
+	assert_in_range(status.sites_dropped, 3, 9);
+	world_done(&world);
+}
+
+static void other_probes_are_booked_and_made_room_for(void **state)
+{
+	struct governor_status before, after;
+
+	(void)state;
+	world_init(&world, 100, 0.01, 38);
+	for (size_t i = 0; i < 100; i++)
+		world.rates[i] = 45;
+	world_begin(&world, 120);
+	world_run_until(&world, 30);
+	governor_status(world.governor, world.now, &before);
+	assert_int_equal(before.sites_always_on, 100);
+	for (double until = 31; until <= 120; until++) {
+		world_run_until(&world, until);
+		governor_note_other(world.governor, world.now, 0.003);
+	}
+	governor_status(world.governor, world.now, &after);
+	assert_true(after.sites_always_on < 60);
+	assert_true(after.sites_always_on > 0);
+	assert_true(governor_overhead(world.governor, world.now) >= 0.003);
+	assert_true(governor_overhead(world.governor, world.now) <= 0.01);
+	world_done(&world);
+}
+
+static void hot_for_two_seconds(struct world *changing)
+{
+	changing->rates[7] = changing->now >= 30 && changing->now < 32 ? 1e6 : 1;
+}
+
+static void what_was_dropped_is_tried_again(void **state)
+{
+	(void)state;
+	world_init(&world, 100, 0.01, 39);
+	world.behave = hot_for_two_seconds;
+	world_begin(&world, 300);
+	world_run_until(&world, 33);
+	assert_true(governor_site_duty(world.governor, 7) < 1);
+	world_run_until(&world, 300);
+	assert_true(governor_site_duty(world.governor, 7) == 1);
+	assert_int_not_equal(world.in[7], 0);
+	world_done(&world);
+}
+
 static void cools_down(struct world *changing)
 {
 	changing->rates[3] = changing->now < 60 ? 1e5 : 1;
@@ -353,6 +415,9 @@ int main(void)
 		cmocka_unit_test(the_site_that_turned_hot_is_dropped_and_the_rest_comes_back),
 		cmocka_unit_test(a_limit_closes_the_group_in_the_next_step),
 		cmocka_unit_test(a_site_that_comes_and_goes_is_tried_ever_more_rarely),
+		cmocka_unit_test(trials_that_fail_become_rare),
+		cmocka_unit_test(other_probes_are_booked_and_made_room_for),
+		cmocka_unit_test(what_was_dropped_is_tried_again),
 		cmocka_unit_test(what_has_cooled_down_comes_back),
 		cmocka_unit_test(bursts_stay_within_the_budget),
 		cmocka_unit_test(an_idle_target_costs_nothing_and_is_left_alone),
