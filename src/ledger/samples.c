@@ -294,9 +294,10 @@ static void keep_candidate(struct samples *samples, const struct sighting *sight
 
 void samples_see(struct samples *samples, const struct sighting *sighting)
 {
-	struct slot *held = slot_find(samples, sighting->address);
-	uint16_t window = samples_window_index(samples, sighting->window);
 	uint32_t type = samples_type_index(samples, sighting->type);
+	bool late = samples_window_is_over(samples, sighting->window);
+	uint16_t window = late ? 0 : samples_window_index(samples, sighting->window);
+	struct slot *held = slot_find(samples, sighting->address);
 
 	samples->totals.sightings++;
 	if (held) {
@@ -309,7 +310,9 @@ void samples_see(struct samples *samples, const struct sighting *sighting)
 	}
 	if (!sighting->address)
 		return;
-	if (sighting->tier == SAMPLE_WINDOW && !window)
+	if (sighting->tier == SAMPLE_WINDOW && late)
+		samples->totals.too_young++;
+	else if (sighting->tier == SAMPLE_WINDOW && !window)
 		samples->totals.refused_sightings++;
 	else if (is_displaced(samples, sighting, type, &window))
 		samples->totals.displaced++;
@@ -340,6 +343,7 @@ void samples_totals(const struct samples *samples, struct samples_totals *ret)
 		samples->stacks_capacity * sizeof(*samples->stacks) +
 		samples->types_capacity * sizeof(*samples->types) +
 		samples->windows_capacity * sizeof(*samples->windows) +
+		SAMPLES_SITES_MAX * sizeof(*samples->sites) +
 		table_memory_bytes(&samples->by_address) + table_memory_bytes(&samples->by_stack) +
 		table_memory_bytes(&samples->by_type) + table_memory_bytes(&samples->by_window);
 }

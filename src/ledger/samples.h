@@ -90,7 +90,8 @@ struct sighting {
 /*
  * Whatever lived at the address before is dead.  Never fails: what can't be
  * kept is counted.  A window's first sighting opens it; there may be several
- * open at once.  Window numbers rise and are never used again.
+ * open at once.  Window numbers are never used again; what comes after the
+ * window's end still ends what lived at the address.
  */
 void samples_see(struct samples *samples, const struct sighting *sighting);
 /* A free seen at the address (where frees are probed). */
@@ -133,7 +134,9 @@ void samples_site_is(struct samples *samples, uint16_t site, enum sample_site st
  * of those before the detach are gone: they may have been in flight.  The others
  * are due for their look at once.  The window's weight, where the stratum is
  * known already, is stratum_progress / (0.9 progress): what the guard takes
- * away is progress that was not looked at.  0, or -ENOMEM, -EINVAL.
+ * away is progress that was not looked at.  0; -EINVAL: the window is over
+ * already, or 0, or its stream is none; -ENOSPC: there is no room for it, and
+ * it has no candidates.
  */
 int samples_window_end(struct samples *samples, const struct window_facts *facts);
 /*

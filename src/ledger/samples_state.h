@@ -11,6 +11,7 @@
 #define LEVEL_MAX 31
 #define SAMPLE_STEP 8 /* sizes are kept in steps of 8 bytes: what allocators give is a multiple */
 #define NO_INDEX UINT32_MAX
+#define OVER_WINDOWS 16 /* sightings may come so many windows late */
 
 enum slot_state { SLOT_FREE, SLOT_CANDIDATE, SLOT_SAMPLE };
 
@@ -86,6 +87,7 @@ struct samples {
 	size_t n_windows, windows_capacity;
 	uint32_t free_window;
 	uint32_t stream_windows[SAMPLES_STREAMS];
+	uint32_t over[OVER_WINDOWS]; /* the last that ended */
 	uint8_t *sites; /* enum sample_site of each */
 	bool sites_told;
 	uint64_t draws; /* of random numbers */
@@ -126,6 +128,7 @@ bool samples_type_is_made_below(const struct samples *samples, uint32_t type,
 
 /* The window's index, made where it is new; 0: no window, no room or no memory. */
 uint16_t samples_window_index(struct samples *samples, uint32_t window);
+bool samples_window_is_over(const struct samples *samples, uint32_t window);
 void samples_window_unref(struct samples *samples, uint16_t index);
 
 /* Half of those of the stacks that have most go, so that at least an eighth of the limit is free.

@@ -156,8 +156,7 @@ bool samples_counts(const struct samples *samples, const struct slot *slot, uint
 		*ret_window = 0;
 		return true;
 	}
-	if (!slot->window || !(window->weight > 0) ||
-	    (mixed && !window->complete && !slot->whole))
+	if (!slot->window || !(window->weight > 0) || (mixed && !window->complete && !slot->whole))
 		return false;
 	*ret_window = slot->window;
 	return true;

@@ -61,8 +61,8 @@ static void remove_of_gone_windows(struct samples *samples)
 		if (slot->state == SLOT_FREE || !slot->window ||
 		    samples->windows[slot->window].weight >= 0)
 			continue;
-		if (slot->tier == SAMPLE_ALWAYS_ON) {
-			/* By itself it still counts, where its type isn't mixed. */
+		if (slot->tier == SAMPLE_ALWAYS_ON && slot->unproven) {
+			/* By itself it may still count, should its type be made here alone. */
 			samples_window_unref(samples, slot->window);
 			slot->window = 0;
 		} else {
@@ -127,6 +127,16 @@ uint16_t samples_window_index(struct samples *samples, uint32_t window)
 	return (uint16_t)index;
 }
 
+bool samples_window_is_over(const struct samples *samples, uint32_t window)
+{
+	uint64_t index;
+
+	for (size_t i = 0; window && i < OVER_WINDOWS; i++)
+		if (samples->over[i] == window)
+			return true;
+	return table_get(&samples->by_window, window, &index) == 0 && samples->windows[index].ended;
+}
+
 /* Candidates of the window that are older than the guard become due, the others go. */
 static void guard_candidates(struct samples *samples, uint16_t index, uint64_t last_position,
 			     double closed)
@@ -138,8 +148,9 @@ static void guard_candidates(struct samples *samples, uint16_t index, uint64_t l
 			continue;
 		if (slot->position <= last_position) {
 			slot->due = ticks_of(closed);
-		} else if (slot->tier == SAMPLE_ALWAYS_ON) {
-			/* Too young for the window; by itself it is looked at later. */
+		} else if (slot->tier == SAMPLE_ALWAYS_ON && slot->unproven) {
+			/* Too young for the window; by itself it is looked at later, and may count.
+			 */
 			samples_window_unref(samples, slot->window);
 			slot->window = 0;
 			slot->due = ticks_of(closed) + TICKS_PER_SECOND;
@@ -165,11 +176,12 @@ int samples_window_end(struct samples *samples, const struct window_facts *facts
 
 	if (!facts->window || facts->stream >= SAMPLES_STREAMS)
 		return -EINVAL;
+	if (samples_window_is_over(samples, facts->window))
+		return -EINVAL;
 	index = samples_window_index(samples, facts->window);
 	if (!index)
-		return -ENOMEM;
-	if (samples->windows[index].ended)
-		return -EINVAL;
+		return -ENOSPC;
+	samples->over[samples->totals.windows % OVER_WINDOWS] = facts->window;
 	samples->windows[index].ended = true;
 	samples->windows[index].complete = facts->complete;
 	samples->windows[index].stream = facts->stream;
