@@ -42,8 +42,10 @@ int on_exec(__u64 *ctx)
 {
 	const struct task_struct *task = (const struct task_struct *)ctx[0];
 
-	if (task->tgid == settings.target)
-		process_emit(WIRE_EXEC, task->pid, task->tgid);
+	if (task->tgid != settings.target)
+		return 0;
+	process_emit(WIRE_EXEC, task->pid, task->tgid);
+	active = 0; /* breakpoints may be in the new program too: until they are taken out */
 	return 0;
 }
 

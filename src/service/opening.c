@@ -20,6 +20,7 @@ DEFINE_CLEANUP(struct opening *, opening_free)
 DEFINE_CLEANUP(struct maps *, maps_free)
 DEFINE_CLEANUP(struct image *, image_free)
 
+/* One line: names of files are the target's, and may hold anything. */
 static void __attribute__((format(printf, 2, 3))) say(char *ret_message, const char *format, ...)
 {
 	va_list arguments;
@@ -27,6 +28,9 @@ static void __attribute__((format(printf, 2, 3))) say(char *ret_message, const c
 	va_start(arguments, format);
 	vsnprintf(ret_message, OPENING_MESSAGE_BYTES, format, arguments);
 	va_end(arguments);
+	for (char *at = ret_message; *at; at++)
+		if ((unsigned char)*at < ' ' || *at == 0x7f)
+			*at = '?';
 }
 
 static void file_done(struct opening_file *file)
@@ -154,8 +158,8 @@ static int search_python(struct search *search, struct opening_file *ret,
 		    search->pid);
 	else if (search->named)
 		say(search->message,
-		    "process %d runs %.200s, but no CPython with its dynamic symbols is in it: give "
-		    "the pid of a process that runs one",
+		    "process %d runs %.200s, but no CPython with its dynamic symbols is in "
+		    "it: give the pid of a process that runs one",
 		    search->pid, search->named);
 	else
 		say(search->message,
@@ -268,8 +272,10 @@ static int native_ids(pid_t pid, pid_t **ret, size_t *ret_n)
 static int explain_end(const struct opening *opening, char *ret_message)
 {
 	pid_t pid = opening->id.pid;
+	struct process_stat stat;
 
-	if (process_is_alive(&opening->id)) {
+	if (process_stat(pid, &stat) == 0 && !process_is_exiting(&stat) &&
+	    process_is_alive(&opening->id)) {
 		say(ret_message,
 		    "process %d started another program while it was opened: try again", pid);
 		return -EAGAIN;

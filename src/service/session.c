@@ -340,6 +340,25 @@ static void look_at_resident(struct session *session)
 		session->resident_bytes = memory.resident_bytes;
 }
 
+/* Without probes nobody tells of an exec, and a full ring loses what is told. */
+static void look_for_exec(struct session *session)
+{
+	const struct wire_process exec = {
+		.header = { .kind = WIRE_EXEC, .site = 0xffff },
+		.pid = (uint32_t)session->facts.pid,
+	};
+	char message[OPENING_MESSAGE_BYTES];
+	int r;
+
+	if (!session->target || session->state == SESSION_STOPPED || session_is_over(session))
+		return;
+	recorded_observe(session, false);
+	r = opening_verify(session->target, message);
+	recorded_observe(session, true);
+	if (r == -EAGAIN)
+		take_record(session, &exec.header, sizeof(exec));
+}
+
 int session_tick(struct session *session, double time_seconds, enum session_look look)
 {
 	int r;
@@ -353,6 +372,7 @@ int session_tick(struct session *session, double time_seconds, enum session_look
 		session_refresh_stacks(session, time_seconds);
 		capture_counters(session->capture, &session->counters);
 	}
+	look_for_exec(session);
 	look_at_resident(session);
 	recorded_counters(session);
 	recorded_mark(session, RECORDING_TICK, time_seconds, look);

@@ -17,6 +17,7 @@
 #define CHILDREN_BYTES_MAX (1U << 20)
 #define PIDS_MAX (4U << 20)	/* PID_MAX_LIMIT of include/linux/threads.h */
 #define KTHREAD_FLAG 0x00200000 /* PF_KTHREAD of include/linux/sched.h */
+#define EXITING_FLAG 0x00000004 /* PF_EXITING */
 
 /* The fields behind the name, from "state" (field 3, index 0) to "starttime" (field 22). */
 enum { STAT_PARENT = 1, STAT_FLAGS = 6, STAT_THREADS = 17, STAT_START = 19, STAT_FIELDS = 20 };
@@ -108,6 +109,11 @@ bool process_is_alive(const struct process_id *id)
 bool process_is_kernel_thread(const struct process_stat *stat)
 {
 	return stat->flags & KTHREAD_FLAG;
+}
+
+bool process_is_exiting(const struct process_stat *stat)
+{
+	return stat->flags & EXITING_FLAG;
 }
 
 int process_started(const struct process_id *id, double *ret_seconds)

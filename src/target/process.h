@@ -46,6 +46,8 @@ int process_stat(pid_t pid, struct process_stat *ret);
 
 /* A kernel thread has no memory of its own and no program. */
 bool process_is_kernel_thread(const struct process_stat *stat);
+/* On its way out: it may have no memory any more, and not be dead yet. */
+bool process_is_exiting(const struct process_stat *stat);
 
 /* When it was started, in seconds since 1970. */
 int process_started(const struct process_id *id, double *ret_seconds);

@@ -73,13 +73,13 @@ for line in sys.stdin:
     with Program(stock, tmp_path, name) as target:
         target.expect("ready")
         reports = []
-        with session("--pid", target.pid, "--format", "json") as first:
+        with session("-mexact", "--pid", target.pid, "--format", "json") as first:
             breakpoints = support.wait_attached(target.pid)
             links = links_of(target.pid)
             assert links > 0
             target.say("one")
             target.expect("done")
-            with session("--pid", target.pid, "--format", "json") as second:
+            with session("-mexact", "--pid", target.pid, "--format", "json") as second:
                 wait_links(target.pid, links)
                 time.sleep(0.5)  # the books' beginning comes behind the links
                 target.say("both")
@@ -139,7 +139,7 @@ def predecessor_and_successor(stock, tmp_path, when):
     second = program(tmp_path, "second.py", GOES_ON)
     with Program(stock, tmp_path, first) as target:
         target.expect("ready")
-        with session("--pid", target.pid, "--interval", "500ms", "--duration", "10s",
+        with session("-mexact", "--pid", target.pid, "--interval", "500ms", "--duration", "10s",
                      "--format", "json") as process:
             when(target)
             process.send_signal(signal.SIGSTOP)
@@ -176,11 +176,12 @@ def test_a_pid_that_is_used_again_in_a_session_ends_it(stock, tmp_path):
 def test_a_pid_that_is_used_again_while_we_attach_is_told_apart(stock, tmp_path, delay):
     with predecessor_and_successor(stock, tmp_path, lambda _: time.sleep(delay)) as (process,
                                                                                      successor):
-        time.sleep(0.5)
-        assert successor.poll() is None
-        if process.poll() is None:
+        try:
+            stdout, stderr = process.communicate(timeout=3)
+        except subprocess.TimeoutExpired:
             support.interrupt(process)
-        stdout, stderr = process.communicate(timeout=30)
+            stdout, stderr = process.communicate(timeout=30)
+        assert successor.poll() is None
         assert process.returncode in (0, 1), stderr
         if stdout:
             report = json.loads(stdout)
@@ -209,7 +210,7 @@ for line in sys.stdin:
 """)
     with Program(stock, tmp_path, name) as target:
         target.expect("ready")
-        with session("--pid", target.pid, "--duration", "30s", "--interval", "1s",
+        with session("-mexact", "--pid", target.pid, "--duration", "30s", "--interval", "1s",
                      "--format", "json") as process:
             support.wait_attached(target.pid)
             target.say("go")
@@ -219,9 +220,33 @@ for line in sys.stdin:
         assert any("exec" in refused["why"] for refused in report["refused"]), report["refused"]
         assert leaked(report, "before.py") >= 2000
         assert leaked(report, "next.py") == 0
+        assert not any(loss["reason"] == "thread_state_unreadable" for loss in report["losses"])
         assert Path(f"/proc/{target.pid}/cmdline").read_bytes().split(b"\0")[0] == \
             command[0].encode()
         assert is_whole(target.pid)
+
+
+def test_an_exec_ends_a_session_without_probes_too(stock, tmp_path):
+    name = program(tmp_path, "before.py", """
+import os
+report(ready=True)
+sys.stdin.readline()
+os.execv("/bin/sleep", ["sleep", "60"])
+""")
+    with Program(stock, tmp_path, name) as target:
+        target.expect("ready")
+        with session("-mexact", "--pid", target.pid, "--no-probes", "--interval", "300ms",
+                     "--duration", "30s",
+                     "--format", "json") as process:
+            time.sleep(2)
+            target.say("go")
+            stdout, stderr = process.communicate(timeout=25)
+        assert process.returncode == 0, stderr
+        report = json.loads(stdout)
+        assert any("exec" in refused["why"] for refused in report["refused"]), report["refused"]
+        assert report["session"]["duration_seconds"] < 25
+        assert report["totals"]["python_live_blocks"] > 10000
+        assert report["totals"]["resident_bytes"] > 5 << 20, "sleep's, not Python's"
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.08, 0.12, 0.2, 0.3])
@@ -235,7 +260,8 @@ os.execv({stock.command[0]!r}, [{stock.command[0]!r}, {str(tmp_path / "next.py")
 """)
     with Program(stock, tmp_path, name) as target:
         target.expect("ready")
-        with session("--pid", target.pid, "--duration", "2s", "--format", "json") as process:
+        with session("-mexact", "--pid", target.pid, "--duration", "2s", "--format",
+                     "json") as process:
             time.sleep(delay)
             target.say("go")
             stdout, stderr = process.communicate(timeout=30)
@@ -279,7 +305,8 @@ def test_without_its_first_thread_a_target_is_watched_and_that_is_told(stock, tm
         target.say("go")
         wait_for_zombie(target.pid)
         for options in ([], ["--no-probes"]):
-            report = report_of(pyleakd("--pid", target.pid, "--duration", "3s", "--interval",
+            report = report_of(pyleakd("-mexact", "--pid", target.pid, "--duration", "3s",
+                                       "--interval",
                                        "500ms", "--format", "json", *options))
             assert report["session"]["events"] == 0
             assert report["totals"]["python_live_blocks"] > 10000
@@ -294,7 +321,8 @@ def test_a_first_thread_that_ends_in_a_session_takes_nothing_along(stock, tmp_pa
     name = program(tmp_path, "leaderless.py", LEADERLESS)
     with Program(stock, tmp_path, name) as target:
         target.expect("ready")
-        with session("--pid", target.pid, "--interval", "500ms", "--format", "json") as process:
+        with session("-mexact", "--pid", target.pid, "--interval", "500ms", "--format",
+                     "json") as process:
             support.wait_attached(target.pid)
             target.say("go")
             wait_for_zombie(target.pid)

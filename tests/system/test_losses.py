@@ -50,12 +50,13 @@ def test_a_ring_too_small_loses_records_and_the_report_says_so(stock, tmp_path):
     (tmp_path / "growing.py").write_text(GROWING)
     with Program(stock, tmp_path, "growing.py") as target:
         target.expect("ready")
-        report = report_of(pyleakd("--pid", target.pid, "--duration", "10s", "--interval", "1s",
+        report = report_of(pyleakd("-mexact", "--pid", target.pid, "--duration", "10s",
+                                   "--interval", "1s",
                                    "--format", "json", env=SMALLEST))
         check_losses_are_told(report)
         assert report["session"]["coverage_ratio"] < 0.95, report["session"]
         assert growing_elsewhere(report, "grow") == []
-        text = pyleakd("--pid", target.pid, "--duration", "3s", "--interval", "500ms",
+        text = pyleakd("-mexact", "--pid", target.pid, "--duration", "3s", "--interval", "500ms",
                        env=SMALLEST).stdout.splitlines()
         head = " ".join(text[:8])
         assert "LOST" in head and "UNSEEN" in head and "ring buffer" in head, text[:10]
@@ -67,7 +68,8 @@ def test_a_ring_too_small_makes_no_leak_of_what_comes_and_goes(stock):
     """Frees are lost too, and the pools tell what has died."""
     with Program(stock, TARGETS, "busy.py") as target:
         target.expect("work")
-        report = report_of(pyleakd("--pid", target.pid, "--duration", "10s", "--interval", "1s",
+        report = report_of(pyleakd("-mexact", "--pid", target.pid, "--duration", "10s",
+                                   "--interval", "1s",
                                    "--format", "json", env=SMALLEST))
         check_losses_are_told(report)
         assert growing_elsewhere(report) == []
@@ -80,7 +82,7 @@ def test_pyleakd_stopped_for_a_while_goes_on_with_what_it_lost_told(stock, size)
     environment = support.environment(**({"PYLEAKD_RING_BYTES": size} if size else {}))
     with Program(stock, TARGETS, "busy.py") as target:
         target.expect("work")
-        with session("--pid", target.pid, "--interval", "1s", "--duration", "14s",
+        with session("-mexact", "--pid", target.pid, "--interval", "1s", "--duration", "14s",
                      "--format", "json", env=environment) as process:
             support.wait_attached(target.pid)
             time.sleep(2)
@@ -110,6 +112,7 @@ def test_a_ring_size_that_is_none_is_refused_in_one_line(value):
 def test_a_ring_size_that_the_kernel_does_not_take_is_told(stock):
     with Program(stock, TARGETS, "busy.py", "--sleep") as target:
         target.expect("work")
-        report = report_of(pyleakd("--pid", target.pid, "--duration", "1s", "--format", "json",
+        report = report_of(pyleakd("-mexact", "--pid", target.pid, "--duration", "1s", "--format",
+                                   "json",
                                    env=support.environment(PYLEAKD_RING_BYTES="65537")))
         assert any("ring_bytes" in refused["why"] for refused in report["refused"])

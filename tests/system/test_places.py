@@ -67,7 +67,7 @@ def test_a_target_in_other_pid_and_mount_namespaces_is_known_by_its_outer_pid(na
         assert line, outer.stderr.read()
         assert line.split()[0] == "1", "its first process, and so its first thread"
         pid = int(Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text())
-        report = report_of(pyleakd("--pid", pid, "--duration", "5s", "--interval", "1s",
+        report = report_of(pyleakd("-mexact", "--pid", pid, "--duration", "5s", "--interval", "1s",
                                    "--format", "json"))
         assert report["target"]["pid"] == pid
         assert not report["refused"] and report["session"]["coverage_ratio"] > 0.999
@@ -120,7 +120,8 @@ def test_an_interpreter_without_section_headers_is_probed_as_well(stock, tmp_pat
         with Program(stock, TARGETS, "busy.py", "--sleep") as whole:
             whole.expect("ready")
             assert sites_line(target.pid) == sites_line(whole.pid)
-        report = report_of(pyleakd("--pid", target.pid, "--duration", "2s", "--interval", "500ms",
+        report = report_of(pyleakd("-mexact", "--pid", target.pid, "--duration", "2s",
+                                   "--interval", "500ms",
                                    "--format", "json"))
         assert not report["refused"] and report["session"]["events"] > 1000
         assert report["session"]["coverage_ratio"] > 0.99
@@ -130,15 +131,16 @@ def test_an_interpreter_without_section_headers_is_probed_as_well(stock, tmp_pat
 
 
 def test_an_interpreter_without_symbols_is_refused_in_one_line(stock, tmp_path):
-    copy = tmp_path / "python3.11"
+    copy = tmp_path / "python3.11\x1b[2J\n"
     without_python_symbols(stock.elf, copy)
     target = support.start([copy, "-c", "import time; print('up', flush=True); time.sleep(60)"],
                            stdout=subprocess.PIPE)
     try:
         assert target.stdout.readline()
         time.sleep(0.1)
-        result = pyleakd("--pid", target.pid, "--duration", "1s")
+        result = pyleakd("-mexact", "--pid", target.pid, "--duration", "1s")
         assert result.returncode == 1 and len(result.stderr.splitlines()) == 1, result.stderr
         assert "python3.11" in result.stderr and "symbols" in result.stderr
+        assert result.stderr.strip("\n").isprintable(), result.stderr
     finally:
         support.stop(target)
