@@ -110,10 +110,11 @@ def run_empty(seconds, name, *arguments, look=False):
             support.stop(process)
 
 
-def run_exact(seconds, name, *arguments, look=False):
+def run_exact(seconds, name, *arguments, look=False, **variables):
     with workload(name, *arguments) as target, tempfile.NamedTemporaryFile() as output:
         with support.session("--pid", target.pid, "--mode", "exact", "--format", "json",
-                             "--output", output.name, stdout=subprocess.DEVNULL) as process:
+                             "--output", output.name, stdout=subprocess.DEVNULL,
+                             env=support.environment(**variables)) as process:
             support.wait_attached(target.pid)
             own = support.cpu_seconds(process.pid)
             started = time.monotonic()
@@ -191,6 +192,13 @@ def measure_handler(rounds, seconds):
         print_events(depth, trap, exact, empty)
 
 
+def print_session(name, run):
+    session = run.report["session"]
+    print(f"{name}: {session['duration_seconds']:.1f} s, {session['events']:,} events, "
+          f"{session['events_lost']:,} lost, coverage {session['coverage_ratio']}; pyleakd itself "
+          f"took {100 * run.own_share:.0f} % of a processor")
+
+
 def print_rate(seconds):
     """Events a second of the clock: as many as a target in an endless loop makes."""
     with kernel_statistics():
@@ -199,14 +207,13 @@ def print_rate(seconds):
     alone = run_alone(3, "flood.py")
     empty = run_empty(3, "flood.py")
     exact = run_exact(seconds, "flood.py")
-    session = exact.report["session"]
     print(f"\n{'flood, one thread':<28}{'events a second':>16}")
     for name, run in (("alone (not seen)", alone), ("empty program, same sites", empty),
                       ("pyleakd, exact", exact)):
         print(f"{name:<28}{hits * run.requests / run.elapsed:>16,.0f}")
-    print(f"the session: {session['duration_seconds']:.1f} s, {session['events']:,} events, "
-          f"{session['events_lost']:,} lost, coverage {session['coverage_ratio']}; pyleakd itself "
-          f"took {100 * exact.own_share:.0f} % of a processor")
+    print_session("the session", exact)
+    print_session("another, with a ring of 64 KiB",
+                  run_exact(3, "flood.py", PYLEAKD_RING_BYTES="65536"))
 
 
 @contextlib.contextmanager
