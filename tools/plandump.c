@@ -59,7 +59,7 @@ static int dump(const char *path, const struct plan_python_options *options)
 {
 	CLEANUP(image_free) struct image *image = NULL;
 	CLEANUP(plan_free) struct plan *plan = NULL;
-	struct fault fault = {0};
+	struct fault fault = FAULT_NONE;
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	double start, opened;
 	int error = fd < 0 ? -errno : 0;

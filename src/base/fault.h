@@ -17,6 +17,9 @@ struct fault {
 	const char *field; /* static string: which field or structure, or NULL */
 };
 
+/* What a fault holds before anything failed: 0 would be a reason of its own. */
+#define FAULT_NONE ((struct fault){ .reason = REASON_NONE })
+
 /* Fills *reterr_fault (NULL: nothing to fill) and returns error, to be used in a return. */
 static inline int fault_set(struct fault *reterr_fault, int error, enum reason reason,
 			    uint64_t where, const char *field)

@@ -58,7 +58,8 @@
 	X(306, KERNEL_LACKS, "kernel_lacks", "the kernel lacks a feature")                      \
 	X(307, FORK_IN_WINDOW, "fork_in_window", "the target forked while probed")              \
 	X(308, BUILD_CHANGED, "build_changed", "the running build differs from the plan's")     \
-	X(309, NO_PLAN, "no_plan", "no probe plan could be made for this build")
+	X(309, NO_PLAN, "no_plan", "no probe plan could be made for this build")                  \
+	X(399, NONE, "none", "no reason was given")
 
 enum reason {
 #define REASON_ENUM(number, name, label, sentence) REASON_##name = (number),

@@ -178,7 +178,7 @@ static int entry_load(struct code_cache *cache, uint64_t address,
 {
 	__attribute__((cleanup(code_object_done))) struct code_object object = { 0 };
 	CLEANUP(code_entry_free) struct code_entry *entry = NULL;
-	struct fault fault = { 0 };
+	struct fault fault = FAULT_NONE;
 	int error = code_read(&cache->reader, fingerprint, &object, &fault);
 
 	if (error < 0)
@@ -198,7 +198,7 @@ static int entry_compare(struct code_cache *cache, uint64_t address, struct code
 {
 	struct code_entry *entry = entry_find(cache, address);
 	struct code_fingerprint fingerprint;
-	struct fault fault = { 0 };
+	struct fault fault = FAULT_NONE;
 	int error = code_read_fingerprint(&cache->reader, address,
 					  entry ? &entry->fingerprint : NULL, &fingerprint, &fault);
 

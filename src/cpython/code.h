@@ -27,8 +27,8 @@ struct code_location {
  *
  * The fingerprint is a few of the object's words; it is compared with the
  * target's each time (code_cache_begin_look() has the exception), so an
- * address that was given to another code object is noticed.  A code object that does not read any more is taken from here,
- * unless it was forgotten.
+ * address that was given to another code object is noticed.  A code object
+ * that does not read any more is taken from here, unless it was forgotten.
  *
  * Functions are named by co_qualname, which 3.11 introduced; before, by
  * co_name: the class of a method stands in its function objects only, which a

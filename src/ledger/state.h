@@ -77,7 +77,7 @@ void search_learn_header(struct ledger *ledger, uint64_t type, uint64_t bytes);
 void mapped_consume(struct ledger *ledger, const struct wire_mapping *record);
 /* A chunk of the C library begins here: a mapping that was made for it is not counted twice. */
 void mapped_note_chunk(struct ledger *ledger, uint64_t address, uint64_t size);
-/* A pool of pymalloc's was just made here: what was mapped for it is an arena, not counted twice. */
+/* A pool of pymalloc's was just made here: what was mapped for it is an arena, counted by block. */
 void mapped_note_pool(struct ledger *ledger, uint64_t address);
 
 #endif

@@ -38,7 +38,7 @@ static int name_type(const struct ledger_block *block, void *context)
 
 int session_account(struct session *session, double time_seconds, enum session_look look)
 {
-	struct fault fault = { 0 };
+	struct fault fault = FAULT_NONE;
 	int r;
 
 	if (session->reconcile) {

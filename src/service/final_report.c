@@ -72,7 +72,7 @@ static int finish(int error, struct output *output)
 		error = output_commit(output);
 	if (error < 0)
 		log_error("the report could not be written (%s): choose another --output",
-			  strerror(-error));
+			  error == -ENXIO ? "nobody reads the FIFO" : strerror(-error));
 	return error;
 }
 

@@ -314,7 +314,7 @@ static void explain(int error, const struct opening *opening, const struct fault
 static int confirm(struct opening *opening, const char *version, char *ret_message)
 {
 	_cleanup_free_ pid_t *ids = NULL;
-	struct fault fault = { 0 };
+	struct fault fault = FAULT_NONE;
 	size_t n_ids;
 	int r;
 
@@ -345,7 +345,7 @@ static bool is_32_bit(pid_t pid)
 /* By a thread that lives: the first one may have ended before the others. */
 static int open_memory(struct opening *opening, char *ret_message)
 {
-	struct fault fault = { 0 };
+	struct fault fault = FAULT_NONE;
 	pid_t tid;
 	int r;
 
@@ -456,7 +456,7 @@ static int plan_python(struct opening *opening, const char *plan_cache, struct f
 static int plan_native(struct opening *opening, const char *plan_cache)
 {
 	struct opening_file *file = &opening->libc;
-	struct fault fault = { 0 };
+	struct fault fault = FAULT_NONE;
 	int r;
 
 	if (!file->image)
@@ -475,7 +475,7 @@ static int plan_native(struct opening *opening, const char *plan_cache)
 
 int opening_plan(struct opening *opening, bool native, const char *plan_cache, char *ret_message)
 {
-	struct fault fault = { 0 };
+	struct fault fault = FAULT_NONE;
 	int r;
 
 	r = plan_python(opening, plan_cache, &fault);

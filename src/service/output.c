@@ -9,11 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
 
+#define READER_PAUSE_MS 20
 #define SUFFIX ".XXXXXX"
 #define MODE_NEW 0666 /* less the umask */
 
@@ -115,13 +117,47 @@ static int prepare_file(struct output *output, const char *path)
 	return try_to_create(output->path);
 }
 
+/*
+ * Without somebody who reads it, opening a FIFO waits for ever, and the signals
+ * that would end the wait are blocked.  Written to it may wait.
+ */
+static int open_fifo(const char *path)
+{
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	if (fcntl(fd, F_SETFL, O_WRONLY) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+static int wait_for_reader(const char *path)
+{
+	const struct timespec pause = { .tv_nsec = READER_PAUSE_MS * 1000000 };
+	int fd = open_fifo(path);
+
+	for (unsigned ms = 0; fd == -ENXIO && ms < OUTPUT_READER_MS; ms += READER_PAUSE_MS) {
+		nanosleep(&pause, NULL);
+		fd = open_fifo(path);
+	}
+	return fd;
+}
+
 static int prepare_fifo(struct output *output, const char *path)
 {
+	int fd;
+
 	output->place = PLACE_FIFO;
 	if (access(path, W_OK) < 0)
 		return -errno;
 	output->path = strdup(path);
-	return output->path ? 0 : -ENOMEM;
+	if (!output->path)
+		return -ENOMEM;
+	fd = open_fifo(path);
+	if (fd >= 0)
+		output->fd = fd;
+	return fd == -ENXIO || fd >= 0 ? 0 : fd;
 }
 
 static int prepare_stream(struct output *output, int fd)
@@ -166,12 +202,17 @@ static int prepare(struct output *output, const char *path)
 
 static int output_open(struct output *output)
 {
+	int r;
+
 	if (output->fd >= 0)
 		return 0;
 	if (output->place == PLACE_FILE)
 		return create_beside(output->path, &output->temporary, &output->fd);
-	output->fd = open(output->path, O_WRONLY | O_CLOEXEC);
-	return output->fd < 0 ? -errno : 0;
+	r = wait_for_reader(output->path);
+	if (r < 0)
+		return r;
+	output->fd = r;
+	return 0;
 }
 
 static int flush(struct output *output)

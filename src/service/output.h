@@ -9,7 +9,8 @@
  *	output_free    without a commit: nothing is left, a file that was there stays
  *
  * NULL, "-" and /dev/stdout are the standard output; devices are opened at
- * once, FIFOs when the first byte is written (it waits for a reader).
+ * once.  So are FIFOs that somebody reads; the others when the first byte is
+ * written, and a reader is waited for OUTPUT_READER_MS: then it is -ENXIO.
  */
 #ifndef PYLEAKD_SERVICE_OUTPUT_H
 #define PYLEAKD_SERVICE_OUTPUT_H
@@ -21,6 +22,7 @@
 
 #define OUTPUT_BUFFER_BYTES (64u << 10)
 #define OUTPUT_MESSAGE_BYTES 512
+#define OUTPUT_READER_MS 1000
 
 struct output;
 

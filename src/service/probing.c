@@ -17,7 +17,7 @@
 static void refuse_phase(struct session *session, const char *phase, int error,
 			 const struct fault *fault)
 {
-	if (fault->reason == REASON_RING_FULL) /* 0: the phase gave no reason */
+	if (fault->reason == REASON_NONE)
 		session_refuse(session, PROBES, "%s: %s", phase, strerror(-error));
 	else
 		session_refuse(session, PROBES, "%s: %s%s%s", phase,
@@ -134,7 +134,7 @@ static void drop_capture(struct session *session)
 
 static int start(struct session *session)
 {
-	struct fault fault = { 0 };
+	struct fault fault = FAULT_NONE;
 	int r;
 
 	r = prepare(session, &fault);

@@ -284,14 +284,6 @@ static void apply_look(struct reconcile *reconcile, const struct look *look,
 		ledger_adopt(ledger, object->buffers[i], object->object);
 }
 
-static int compare_looks(const void *left, const void *right)
-{
-	uint64_t one = ((const struct look *)left)->object.object;
-	uint64_t other = ((const struct look *)right)->object.object;
-
-	return (one > other) - (one < other);
-}
-
 static int look_at_part(struct collection *collection)
 {
 	struct reconcile *reconcile = collection->reconcile;
@@ -307,8 +299,6 @@ static int look_at_part(struct collection *collection)
 	objects = calloc(collection->n_looks, sizeof(*objects));
 	if (!objects)
 		return -ENOMEM;
-	/* What is read together lies together: a tenth of the looks at the page map. */
-	qsort(collection->looks, collection->n_looks, sizeof(*collection->looks), compare_looks);
 	for (size_t i = 0; i < collection->n_looks; i++)
 		objects[i] = collection->looks[i].object;
 	objects_look(reconcile->source.types, objects, collection->n_looks);

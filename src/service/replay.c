@@ -176,7 +176,7 @@ static int run(const struct options *options, struct output *output, bool *ret_l
 	if (recording_is_truncated(reader))
 		log_warning("%s is cut off or damaged, ignoring what is missing",
 			    options->recording);
-	*reterr_fault = (struct fault){0};
+	*reterr_fault = FAULT_NONE;
 	return final_report_recorded(snapshot, options, output, ret_leak) < 0 ? -ECANCELED : 0;
 }
 
@@ -198,7 +198,7 @@ int replay_run(const struct options *options)
 {
 	CLEANUP(output_free) struct output *output = NULL;
 	char message[OUTPUT_MESSAGE_BYTES];
-	struct fault fault = {0};
+	struct fault fault = FAULT_NONE;
 	bool leak = false;
 	int r;
 

@@ -182,7 +182,7 @@ static int start_sampling(struct session *session)
 
 int session_start(struct session *session, char *ret_message)
 {
-	struct fault fault = { 0 };
+	struct fault fault = FAULT_NONE;
 	int r;
 
 	if (session->options.no_probes)

@@ -231,6 +231,30 @@ static void devices_and_fifos_are_written_to_as_they_are(void **state)
 	assert_true(S_ISFIFO(status.st_mode));
 }
 
+static void a_fifo_that_nobody_reads_is_told_and_not_waited_for(void **state)
+{
+	char message[OUTPUT_MESSAGE_BYTES], got[16] = "";
+	struct output *output;
+	int fd;
+
+	(void)state;
+	assert_int_equal(mkfifo(in_directory("fifo"), 0600), 0);
+	alarm(60); /* what waits for ever fails */
+	assert_int_equal(output_new(in_directory("fifo"), &output, message), 0);
+	write_text(output, "text");
+	assert_int_equal(output_commit(output), -ENXIO);
+	output_free(output);
+	/* One that reads from before on has it. */
+	fd = open(in_directory("fifo"), O_RDONLY | O_NONBLOCK);
+	assert_int_equal(output_new(in_directory("fifo"), &output, message), 0);
+	write_text(output, "text");
+	assert_int_equal(output_commit(output), 0);
+	output_free(output);
+	assert_int_equal(read(fd, got, sizeof(got)), 4);
+	close(fd);
+	alarm(0);
+}
+
 static void standard_output_has_three_names(void **state)
 {
 	static const char *const names[] = {NULL, "-", "/dev/stdout"};
@@ -267,6 +291,8 @@ int main(void)
 					  empty_directory),
 		cmocka_unit_test_teardown(a_link_is_followed_and_modes_are_kept, empty_directory),
 		cmocka_unit_test_teardown(what_cannot_be_written_is_refused_at_once,
+					  empty_directory),
+		cmocka_unit_test_teardown(a_fifo_that_nobody_reads_is_told_and_not_waited_for,
 					  empty_directory),
 		cmocka_unit_test_teardown(devices_and_fifos_are_written_to_as_they_are,
 					  empty_directory),
