@@ -41,9 +41,9 @@ enum sample_tier {
 /* The same numbers as enum liveness_kind. */
 enum sample_kind { SAMPLE_OBJECT, SAMPLE_POOL_BLOCK, SAMPLE_CHUNK };
 
-/* The same numbers as enum liveness_answer. */
 enum sample_answer {
-	SAMPLE_LIVE,
+	SAMPLE_LIVE, /* with the fingerprint that was given, if there was one */
+	SAMPLE_CHANGED, /* with another one, which does not prove another object */
 	SAMPLE_DEAD,
 	SAMPLE_REUSED,
 	SAMPLE_PARKED,
@@ -209,6 +209,7 @@ void samples_totals(const struct samples *samples, struct samples_totals *ret);
 struct samples_query {
 	double time; /* now */
 	double min_age_seconds; /* younger ones don't count */
+	bool at_rest; /* only those that were found unchanged at their last look */
 	bool zombies; /* only those with a reference count of 0; otherwise only the others */
 };
 

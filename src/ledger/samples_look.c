@@ -88,6 +88,21 @@ static void look_fill(struct samples *samples, struct slot *slot, const struct s
 		slot->type = samples_type_index(samples, seen->type);
 }
 
+/*
+ * What lives on comes to rest sooner or later; what is made and freed at one
+ * address, time and again, is another one at each look.  A first look proves
+ * neither.
+ */
+static void count_changes(struct slot *slot, bool changed)
+{
+	if (slot->state == SLOT_CANDIDATE)
+		slot->changes = 1;
+	else if (!changed)
+		slot->changes = 0;
+	else if (slot->changes < CHANGES_MAX)
+		slot->changes++;
+}
+
 static void look_count_gone(struct samples *samples, enum sample_answer answer)
 {
 	switch (answer) {
@@ -106,10 +121,18 @@ static void take_answer(struct samples *samples, uint32_t now, struct slot *slot
 			const struct sample_seen *seen)
 {
 	switch (seen->answer) {
+	case SAMPLE_CHANGED:
+		if (slot->tier == SAMPLE_WINDOW && slot->changes == CHANGES_MAX) {
+			look_count_gone(samples, SAMPLE_REUSED);
+			samples_remove(samples, slot);
+			break;
+		}
+		/* fall through */
 	case SAMPLE_LIVE:
 	case SAMPLE_ZOMBIE:
 		look_fill(samples, slot, seen);
-		slot->due = next_look(now, slot->seen);
+		count_changes(slot, seen->answer == SAMPLE_CHANGED);
+		slot->due = next_look(now, slot->changes ? now : slot->seen);
 		samples->next_due = slot->due < samples->next_due ? slot->due : samples->next_due;
 		if (slot->state == SLOT_SAMPLE)
 			break;

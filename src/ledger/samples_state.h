@@ -35,10 +35,13 @@ struct slot {
 	uint32_t unknown : 1; /* at the last look */
 	uint32_t whole : 1;   /* all sites that make its type were in */
 	uint32_t unproven : 1; /* too little was known of its type then */
-	uint32_t round : 11;  /* of samples_due in which it was handed out; 0: in none */
+	uint32_t changes : 2; /* looks at which it had changed, one after the other */
+	uint32_t round : 9;   /* of samples_due in which it was handed out; 0: in none */
 };
 _Static_assert(sizeof(struct slot) == 64, "a sample costs 64 bytes");
-#define ROUND_MAX ((1u << 11) - 1)
+#define ROUND_MAX ((1u << 9) - 1)
+/* One that has changed at so many looks in a row is churn at that address. */
+#define CHANGES_MAX 3
 
 struct stack_record {
 	uint64_t key;		      /* free: the next free record */

@@ -23,6 +23,8 @@
 /* Looks at once, and how often at most. */
 #define SAMPLING_LOOKS_MAX 4096
 #define SAMPLING_LOOK_SECONDS 0.5
+/* The judgement's name for what is resident outside of the interpreter's arenas. */
+#define SAMPLING_REST_KEY (SESSION_HEAP_KEY - 1)
 /* A fork's child is to be found whole, and without breakpoints of ours. */
 #define SAMPLING_FORK_PAUSE_SECONDS 0.05
 /* Younger ones may be in flight: they count for nothing yet. */

@@ -5,13 +5,13 @@
 
 #include <stdint.h>
 
+#include "judge/judge.h"
 #include "report/snapshot.h"
 
 struct session;
 
 /* The strings stay the session's. */
 void session_site_frames(const struct session *session, uint32_t index, struct snapshot_site *ret);
-void session_site_judgement(const struct session *session, uint32_t index,
-			    struct snapshot_site *ret);
+void session_site_judged(const struct judgement *judgement, struct snapshot_site *ret);
 
 #endif

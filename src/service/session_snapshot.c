@@ -48,17 +48,13 @@ void session_site_frames(const struct session *session, uint32_t index, struct s
 	}
 }
 
-void session_site_judgement(const struct session *session, uint32_t index,
-			    struct snapshot_site *ret)
+void session_site_judged(const struct judgement *judgement, struct snapshot_site *ret)
 {
-	struct judgement judgement = { .verdict = VERDICT_WARMING };
-
-	judge_site(session->judge, stacks_site(session->stacks, index)->key, &judgement);
-	ret->verdict = judgement.verdict;
-	ret->growth_bytes_per_second = judgement.growth_bytes_per_second;
-	ret->growth_low = judgement.growth_low;
-	ret->growth_high = judgement.growth_high;
-	ret->confidence_ratio = judgement.confidence_ratio;
+	ret->verdict = judgement->verdict;
+	ret->growth_bytes_per_second = judgement->growth_bytes_per_second;
+	ret->growth_low = judgement->growth_low;
+	ret->growth_high = judgement->growth_high;
+	ret->confidence_ratio = judgement->confidence_ratio;
 }
 
 /* Types of one site out of all, which are ascending by site; *cursor moves behind them. */
@@ -89,6 +85,7 @@ static int add_site(const struct session *session, const struct site_sum *sum,
 		    struct snapshot *snapshot)
 {
 	_cleanup_free_ struct snapshot_type *of_site = NULL;
+	struct judgement judgement = { .verdict = VERDICT_WARMING };
 	struct snapshot_site site = {
 		.outstanding_bytes = sum->outstanding_bytes,
 		.outstanding_objects = sum->outstanding_blocks,
@@ -103,7 +100,8 @@ static int add_site(const struct session *session, const struct site_sum *sum,
 		return 0;
 	site.types = of_site;
 	session_site_frames(session, sum->site, &site);
-	session_site_judgement(session, sum->site, &site);
+	judge_site(session->judge, stacks_site(session->stacks, sum->site)->key, &judgement);
+	session_site_judged(&judgement, &site);
 	return snapshot_add_site(snapshot, &site);
 }
 

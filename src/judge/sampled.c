@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+#include "judge/sampled.h"
+
+#include <math.h>
+
+#include "judge/growth.h"
+
+/* Of the living, the share that was made in the older half; NAN: there are none. */
+static double older_ratio(const struct sampled_evidence *evidence)
+{
+	double older = 0, all = 0;
+
+	for (unsigned i = 0; i < SAMPLED_SLICES; i++) {
+		all += evidence->counts[i];
+		older += i < SAMPLED_SLICES / 2 ? evidence->counts[i] : 0;
+	}
+	return all > 0 ? older / all : NAN;
+}
+
+static bool survivors_last(const struct sampled_evidence *evidence)
+{
+	double older = older_ratio(evidence);
+
+	return older >= SAMPLED_OLDER_MIN && older <= SAMPLED_OLDER_MAX;
+}
+
+/* A part of the growth that one would look for. */
+static bool has_a_share(const struct sampled_evidence *evidence)
+{
+	double whole = evidence->whole.growth_bytes_per_second;
+
+	return !(evidence->growth_bytes_per_second < SAMPLED_SHARE_MIN * whole);
+}
+
+/* Each draw would have been empty as likely as not. */
+static double draws_confidence(unsigned draws)
+{
+	return 1 - exp2(-(double)draws);
+}
+
+static enum verdict verdict_of(const struct sampled_evidence *evidence)
+{
+	enum verdict whole = evidence->whole.verdict;
+
+	if (whole == VERDICT_WARMING || whole == VERDICT_STABLE)
+		return whole;
+	if (!survivors_last(evidence) || !has_a_share(evidence) || evidence->growth_high <= 0 ||
+	    evidence->draws < SAMPLED_DRAWS_GROWING)
+		return VERDICT_STABLE;
+	if (evidence->outstanding_bytes < GROWING_BYTES_MIN)
+		return VERDICT_STABLE;
+	if (whole == VERDICT_GROWING || evidence->draws < SAMPLED_DRAWS_LEAK ||
+	    evidence->outstanding_bytes < LEAK_BYTES_MIN)
+		return VERDICT_GROWING;
+	return VERDICT_LEAK;
+}
+
+void sampled_judge(const struct sampled_evidence *evidence, struct judgement *ret)
+{
+	*ret = (struct judgement){
+		.verdict = verdict_of(evidence),
+		.growth_bytes_per_second = evidence->growth_bytes_per_second,
+		.growth_low = evidence->growth_low,
+		.growth_high = evidence->growth_high,
+		.points = evidence->own.points,
+		.confidence_ratio = evidence->own.confidence_ratio,
+	};
+	if (ret->verdict == VERDICT_GROWING || ret->verdict == VERDICT_LEAK)
+		ret->confidence_ratio = fmin(evidence->whole.confidence_ratio,
+					     draws_confidence(evidence->draws));
+}

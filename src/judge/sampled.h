@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * The verdict on a site of which samples are known: survivors name, growth
+ * decides.  A line whose objects live on may be a cache that is full; a heap
+ * that grows has a line to blame.  Both are asked for.
+ */
+#ifndef PYLEAKD_JUDGE_SAMPLED_H
+#define PYLEAKD_JUDGE_SAMPLED_H
+
+#include <stdbool.h>
+
+#include "judge/judge.h"
+
+#define SAMPLED_SLICES 16
+
+struct sampled_evidence {
+	struct judgement whole; /* of what grows if this site does, from counters without sampling */
+	struct judgement own; /* of the site's own estimates */
+	/* Living samples by when they were made: the session in equal parts, oldest first. */
+	unsigned counts[SAMPLED_SLICES];
+	unsigned draws; /* independent looks in which it was met: windows, or slices when always on */
+	double outstanding_bytes;
+	double growth_bytes_per_second, growth_low, growth_high; /* NAN: not known */
+};
+
+/*
+ * Survivors of the older half of the session among all: a leak has a half, what
+ * lives for a while only has none, what was made at the start only has all.
+ */
+#define SAMPLED_OLDER_MIN 0.2
+#define SAMPLED_OLDER_MAX 0.9
+#define SAMPLED_DRAWS_LEAK 4
+#define SAMPLED_DRAWS_GROWING 2
+/* Less of the whole's growth than this is not worth a verdict. */
+#define SAMPLED_SHARE_MIN 0.01
+
+void sampled_judge(const struct sampled_evidence *evidence, struct judgement *ret);
+
+#endif

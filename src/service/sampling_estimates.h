@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* What the samples say of each site (docs/estimator.md). */
+#ifndef PYLEAKD_SERVICE_SAMPLING_ESTIMATES_H
+#define PYLEAKD_SERVICE_SAMPLING_ESTIMATES_H
+
+#include "judge/estimate.h"
+#include "judge/sampled.h"
+#include "service/session_private.h"
+
+struct site_estimate {
+	struct estimate_interval bytes; /* outstanding, everything */
+	double objects;
+	double chunk_bytes;  /* of bytes, outside of pymalloc's pools; before calibration */
+	double mapped_bytes; /* of bytes; exact */
+	unsigned counts[SAMPLED_SLICES];
+	uint32_t windows; /* that have anything of it */
+};
+
+/* One row a site, as session->stacks counts them; the caller's, to free(). */
+int sampling_estimates(const struct session *session, double time_seconds,
+		       struct site_estimate **ret, size_t *ret_n);
+
+/* Objects and bytes of a type at a site. */
+struct site_type {
+	uint32_t site;
+	uint64_t type; /* 0: what is no object */
+	double objects, bytes;
+};
+/* Ascending by site; the caller's, to free(). */
+int sampling_types(const struct session *session, double time_seconds, struct site_type **ret,
+		   size_t *ret_n);
+
+#endif
