@@ -45,8 +45,8 @@ struct finding_place {
  * of their heads' bytes, falling.  Lines are joined where their cohorts are
  * equal, and where at least half of the fewer of two lines' objects hold, or are
  * held by, the other's (a line with one object that holds a thousand, though, is
- * where the leak is kept, not a line of it).  The head is the line that holds most and is held least,
- * by bytes where that says nothing.  ret: n places.
+ * where the leak is kept, not a line of it).  The head is the line that holds
+ * most and is held least, by bytes where that says nothing.  ret: n places.
  *
  * 0; -E2BIG: n or n_slices above their bounds; -EINVAL: a hold's index; -ENOMEM.
  */
