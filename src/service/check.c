@@ -135,6 +135,10 @@ static void check_behaviour(struct table_text *table, const struct capture_kerne
 
 	row(table, "pid filter", GRADE_INFO, NULL, "%s", filter[kernel->features.whole_process]);
 	row(table, "5-byte NOP", GRADE_INFO, NULL, "%s", nop[kernel->nop5_clobbers]);
+	row(table, "memory mappings", GRADE_INFO, NULL, "%s",
+	    kernel->features.trampolines ?
+		    "seen by trampolines on mmap, munmap, mremap and brk" :
+		    "seen by sys_exit: in a session every system call of the host is dearer");
 }
 
 static void check_kernel(struct table_text *table)

@@ -179,6 +179,7 @@ static bool is_c_library(const char *path)
 static bool is_other_allocator(const char *path)
 {
 	static const char *const names[] = { "libjemalloc", "libtcmalloc", "libmimalloc",
+					     "libscudo",    "libsnmalloc", "libhoard",
 					     "ld-musl" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
@@ -199,6 +200,8 @@ static int find_libc(struct search *search, struct opening *opening)
 		if (is_other_allocator(path)) {
 			say(opening->native_refusal, "its malloc is %s, whose blocks are not known",
 			    base_name(path));
+			file_done(&opening->libc); /* it has one, whose malloc nobody calls */
+			opening->libc = (struct opening_file){ 0 };
 			return 0;
 		}
 		if (!opening->libc.image && is_c_library(path)) {

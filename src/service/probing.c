@@ -126,6 +126,19 @@ static void tell_refused_sites(struct session *session)
 	}
 }
 
+/* Sites that the plan could not make use of: what passes there leaves no trace. */
+static void tell_unresolved(struct session *session, const char *whose, const struct plan *plan)
+{
+	char what[64];
+
+	if (!plan || !plan->statistics.unresolved)
+		return;
+	snprintf(what, sizeof(what), "%u places of %s", plan->statistics.unresolved, whose);
+	session_refuse(session, what,
+		       "they allocate or free, but their machine code does not tell what: what "
+		       "passes there is not seen");
+}
+
 static void drop_capture(struct session *session)
 {
 	capture_free(session->capture);
@@ -170,6 +183,8 @@ int probing_start(struct session *session)
 		return r;
 	}
 	tell_refused_sites(session);
+	tell_unresolved(session, "the interpreter", target->python.plan);
+	tell_unresolved(session, "the C library", target->libc.plan);
 	session->hit_seconds = capture_trap_ns() / NS_PER_SECOND;
 	return 0;
 }

@@ -144,3 +144,50 @@ def test_an_interpreter_without_symbols_is_refused_in_one_line(stock, tmp_path):
         assert result.stderr.strip("\n").isprintable(), result.stderr
     finally:
         support.stop(target)
+
+
+# --- C libraries ----------------------------------------------------------------------------------
+
+def why_not_native(pid):
+    """The report's reason for having no native allocations; Python's own are seen all the same."""
+    report = report_of(pyleakd("-mexact", "--pid", pid, "--duration", "2s", "--interval", "500ms",
+                               "--format", "json"))
+    assert report["session"]["events"] > 1000
+    assert report["session"]["coverage_ratio"] > 0.99, report["session"]
+    assert not any(site["domain"] == "native" and site["stack"][0]["function"] == "unit"
+                   for site in report["sites"])
+    return [refused["why"] for refused in report["refused"]
+            if refused["what"] == "native allocations"]
+
+
+def start_busy(command, **environment):
+    return support.start([*command, TARGETS / "busy.py", "--sleep"], stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE, env=support.environment(**environment))
+
+
+@pytest.mark.needs("gcc")
+@pytest.mark.parametrize("name", ["libjemalloc.so.2", "ld-musl-x86_64.so.1"])
+def test_an_allocator_whose_blocks_are_not_known_is_named(stock, tmp_path, name):
+    library = tmp_path / name
+    subprocess.run(["gcc", "-shared", "-fPIC", "-x", "c", "-o", library, "-"], check=True,
+                   input=b"int nothing(void) { return 0; }")
+    target = start_busy(stock.command, LD_PRELOAD=str(library))
+    try:
+        assert target.stdout.readline()
+        assert [name in why for why in why_not_native(target.pid)] == [True]
+    finally:
+        support.stop(target)
+
+
+def test_a_c_library_that_is_not_found_is_told(stock, tmp_path):
+    """As in a program that has its C library inside: none is mapped under its name."""
+    loader = next(mapping.path for mapping in support.mappings("self") if "/ld-" in mapping.path)
+    libc = next(mapping.path for mapping in support.mappings("self") if "/libc.so" in mapping.path)
+    shutil.copy(libc, tmp_path / "inside")
+    (tmp_path / "libc.so.6").symlink_to("inside")
+    target = start_busy([loader, "--library-path", tmp_path, *stock.command])
+    try:
+        assert target.stdout.readline()
+        assert ["C library" in why for why in why_not_native(target.pid)] == [True]
+    finally:
+        support.stop(target)
