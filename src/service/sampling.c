@@ -377,8 +377,11 @@ int sampling_step(struct session *session, double time_seconds, double *ret_next
 	/* A window that is open is looked after first. */
 	if (!sampling->open_window && now - sampling->looked_at >= SAMPLING_LOOK_SECONDS &&
 	    step.at - now > 0.005)
-		return sampling_look(session, now, false);
-	return 0;
+		r = sampling_look(session, now, false);
+	if (r >= 0 && !sampling->open_window &&
+	    now - sampling->accounted_at >= SAMPLING_ACCOUNT_SECONDS)
+		r = sampling_account(session, now, false);
+	return r == -ENOMEM ? r : 0;
 }
 
 void sampling_stop(struct session *session)

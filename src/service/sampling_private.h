@@ -27,6 +27,8 @@
 #define SAMPLING_REST_KEY (SESSION_HEAP_KEY - 1)
 /* A fork's child is to be found whole, and without breakpoints of ours. */
 #define SAMPLING_FORK_PAUSE_SECONDS 0.05
+/* Growth is judged by points so far apart at most, however rarely a report is wanted. */
+#define SAMPLING_ACCOUNT_SECONDS 2.0
 /* Younger ones may be in flight: they count for nothing yet. */
 #define SAMPLING_AGE_MIN_SECONDS 1.0
 
@@ -57,7 +59,7 @@ struct sampling {
 	uint64_t closing_position; /* in the ring; UINT64_MAX: it is not being closed */
 
 	double now; /* of the present step */
-	double counted_at, looked_at;
+	double counted_at, looked_at, accounted_at;
 	bool forked;
 	uint64_t windows, limits;
 

@@ -34,6 +34,7 @@ static void judge_totals(struct session *session, double time_seconds)
 		judge_observe(session->judge, SESSION_HEAP_KEY, time_seconds,
 			      sampling->totals.live_bytes, sampling->totals.live_blocks);
 	}
+	session_look_at_resident(session);
 	rest = session->resident_bytes > sampling->totals.arena_bytes ?
 		       session->resident_bytes - sampling->totals.arena_bytes :
 		       0;
@@ -46,6 +47,7 @@ int sampling_account(struct session *session, double time_seconds, bool complete
 	size_t n;
 	int r;
 
+	session->sampling->accounted_at = time_seconds;
 	r = sampling_look(session, time_seconds, complete);
 	if (r < 0 && r != -ESRCH && r != -EAGAIN)
 		return r;

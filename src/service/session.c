@@ -331,7 +331,7 @@ double session_overhead(const struct session *session, double time_seconds)
 	return fmin((double)session_hits(session) * session->hit_seconds / time_seconds, 1);
 }
 
-static void look_at_resident(struct session *session)
+void session_look_at_resident(struct session *session)
 {
 	struct process_memory memory;
 
@@ -373,7 +373,7 @@ int session_tick(struct session *session, double time_seconds, enum session_look
 		capture_counters(session->capture, &session->counters);
 	}
 	look_for_exec(session);
-	look_at_resident(session);
+	session_look_at_resident(session);
 	recorded_counters(session);
 	recorded_mark(session, RECORDING_TICK, time_seconds, look);
 	if (session->sampling)

@@ -84,6 +84,9 @@ struct session {
 void session_refuse(struct session *session, const char *what, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* What is resident now; the last known where that can't be told. */
+void session_look_at_resident(struct session *session);
+
 /* Probes hit so far, of all kinds. */
 uint64_t session_hits(const struct session *session);
 /* Share of the time that the target spent in traps; NAN where it is not known. */
