@@ -11,6 +11,7 @@
 #include "ledger/samples_state.h"
 
 #define FIRST_CAPACITY 256
+#define SPLITMIX_STEP 0x9e3779b97f4a7c15ULL
 #define SLOTS_MAX (1u << 24)
 /* Always-on candidates are looked at when they are so old: what was in flight is gone by then. */
 #define FIRST_LOOK_SECONDS 1.0
@@ -108,7 +109,9 @@ void samples_free(struct samples *samples)
 
 uint64_t samples_draw(struct samples *samples)
 {
-	return hash_u64(hash_combine(samples->limits.seed, ++samples->draws));
+	/* splitmix64, from a start that near seeds don't share. */
+	return hash_u64(hash_u64(samples->limits.seed + SPLITMIX_STEP) +
+			++samples->draws * SPLITMIX_STEP);
 }
 
 /* --- stacks: a record lives as long as something of it does ----------------------------------- */

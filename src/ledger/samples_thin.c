@@ -3,6 +3,7 @@
 #include "ledger/samples_state.h"
 
 #define COUNT_BITS 32
+#define ROUNDS_MAX 64
 #define THINNED_SHARE 8 /* at least so much of the limit is to be gained, if it can be */
 
 static uint32_t count_of(const struct stack_record *stack, enum slot_state state)
@@ -69,8 +70,20 @@ static void halve(struct samples *samples, enum slot_state state, unsigned int b
 	}
 }
 
+/*
+ * A round may gain little: of a stack whose samples are of high levels only the
+ * few new ones go.  Ends: each round raises the lowest level of a stack that has
+ * at least two, or loses samples.
+ */
 void samples_thin(struct samples *samples, enum slot_state state)
 {
-	mark_lowest_levels(samples, state);
-	halve(samples, state, choose_bits(samples, state));
+	const size_t *held =
+		state == SLOT_CANDIDATE ? &samples->totals.candidates : &samples->totals.samples;
+	size_t limit = state == SLOT_CANDIDATE ? samples->limits.max_candidates
+					       : samples->limits.max_samples;
+
+	for (int round = 0; round<ROUNDS_MAX && * held> limit - limit / THINNED_SHARE; round++) {
+		mark_lowest_levels(samples, state);
+		halve(samples, state, choose_bits(samples, state));
+	}
 }
