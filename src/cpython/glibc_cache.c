@@ -114,10 +114,10 @@ static bool learn_from_piece(struct glibc *glibc, uint64_t start, const uint8_t 
 			return false;
 		}
 		for (size_t i = 0; i < ARRAY_SIZE(shapes) && *at + size <= n; i++)
-			if (size == shapes[i].chunk_bytes &&
+			if (glibc_is_cache_size(shapes[i].chunk_bytes, size) &&
 			    learn_from(glibc, start + *at + CHUNK_HEAD_BYTES,
 				       bytes + *at + CHUNK_HEAD_BYTES + shapes[i].entries_offset,
-				       size))
+				       shapes[i].chunk_bytes))
 				return true;
 		if (*at + size > n && size <= n)
 			return false; /* whole in the next piece */

@@ -192,7 +192,7 @@ static uint8_t judge_seconds(struct glibc *glibc, const struct glibc_chunk *chun
 			return GLIBC_FREE;
 	}
 	if (glibc->key_is_cache && !errors[SECOND_CACHE] && seconds[SECOND_CACHE] &&
-	    chunk_bytes(seconds[SECOND_CACHE]) == glibc->cache_bytes)
+	    glibc_is_cache_size(glibc->cache_bytes, chunk_bytes(seconds[SECOND_CACHE])))
 		return GLIBC_FREE;
 	if (glibc->has_cache && !glibc->key && !glibc->key_is_cache && size <= CACHED_BYTES_MAX)
 		return GLIBC_UNKNOWN;

@@ -69,6 +69,12 @@ static inline uint64_t chunk_bytes(uint64_t size_word)
 	return size_word & ~CHUNK_FLAGS;
 }
 
+/* A remainder that is too small for a chunk stays with the one before. */
+static inline bool glibc_is_cache_size(uint64_t cache_bytes, uint64_t size)
+{
+	return size == cache_bytes || size == cache_bytes + CHUNK_ALIGN;
+}
+
 static inline uint64_t link_decode(const struct glibc *glibc, uint64_t place, uint64_t word)
 {
 	return glibc->links_hidden ? word ^ place >> 12 : word;
