@@ -57,6 +57,13 @@ struct object_look {
 };
 void objects_look(struct type_cache *cache, struct object_look *looks, size_t n);
 
+/*
+ * How far into its block an object of this type begins: the collector's header,
+ * what 3.11 and later keep before an instance, and what debug hooks put there.
+ */
+int type_cache_object_offset(struct type_cache *cache, uint64_t type, uint64_t *ret,
+			     struct fault *reterr_fault);
+
 /* Live objects by type, of a census: the whole heap, memory from before the attach too. */
 struct type_count {
 	const char *name; /* owned by the type cache */

@@ -405,3 +405,15 @@ int type_cache_name(struct type_cache *cache, uint64_t type, const char **ret,
 	*ret = info->name;
 	return 0;
 }
+
+int type_cache_object_offset(struct type_cache *cache, uint64_t type, uint64_t *ret,
+			     struct fault *reterr_fault)
+{
+	const struct type_info *info;
+	int error = type_cache_look(cache, type, &info, reterr_fault);
+
+	if (error < 0)
+		return error;
+	*ret = (uint64_t)info->object_offset + cache->debug_bytes;
+	return 0;
+}

@@ -82,8 +82,8 @@ void ledger_set_raw_type(struct ledger *ledger, uint64_t raw_address, uint64_t t
 	account_charge(ledger, raw);
 }
 
-void ledger_set_block(struct ledger *ledger, uint64_t object_address, uint64_t start,
-		      uint64_t size_bytes)
+static void set_extent(struct ledger *ledger, uint64_t object_address, uint64_t start,
+		       uint64_t size_bytes, bool pool)
 {
 	struct entry *elder = blocks_find(&ledger->elders, object_address);
 	struct entry *entry;
@@ -104,9 +104,22 @@ void ledger_set_block(struct ledger *ledger, uint64_t object_address, uint64_t s
 	}
 	was.address = start;
 	was.startless = 0;
+	was.pool = pool;
 	entry_set_object(&was, object_address);
 	entry_set_size(&was, size_bytes);
 	*entry = was;
 	account_give(ledger, entry->stack, entry_size(entry), 0);
 	account_charge(ledger, entry);
+}
+
+void ledger_set_block(struct ledger *ledger, uint64_t object_address, uint64_t start,
+		      uint64_t size_bytes)
+{
+	set_extent(ledger, object_address, start, size_bytes, true);
+}
+
+void ledger_set_chunk(struct ledger *ledger, uint64_t object_address, uint64_t start,
+		      uint64_t size_bytes)
+{
+	set_extent(ledger, object_address, start, size_bytes, false);
 }

@@ -128,6 +128,9 @@ void ledger_set_raw_type(struct ledger *ledger, uint64_t raw_address, uint64_t t
 /* Where the elder with this object begins, and how much it takes of its pool. */
 void ledger_set_block(struct ledger *ledger, uint64_t object_address, uint64_t start,
 		      uint64_t size_bytes);
+/* The same of one that lies in no pool but in a chunk of the C library's. */
+void ledger_set_chunk(struct ledger *ledger, uint64_t object_address, uint64_t start,
+		      uint64_t size_bytes);
 /* A mapping is one of pymalloc's arenas (their blocks are counted, so it is not). */
 void ledger_forget_mapping(struct ledger *ledger, uint64_t address, uint64_t size);
 

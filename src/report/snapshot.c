@@ -55,6 +55,17 @@ const char *snapshot_moment_key(enum snapshot_moment moment)
 	return keys[moment];
 }
 
+const char *snapshot_moment_sentence(enum snapshot_moment moment)
+{
+	static const char *const sentences[SNAPSHOT_MOMENTS] = {
+		[MOMENT_FINALIZATION] = "the interpreter's end, before it freed what was left",
+		[MOMENT_EXIT] = "the process's end, without one of its interpreter",
+		[MOMENT_EXEC] = "the program's end, when another one took its place",
+	};
+
+	return sentences[moment];
+}
+
 int snapshot_new(struct snapshot **ret)
 {
 	struct storage *storage = calloc(1, sizeof(*storage));

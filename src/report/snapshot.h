@@ -55,6 +55,8 @@ enum snapshot_moment {
 
 /* As the JSON report has it; static. */
 const char *snapshot_moment_key(enum snapshot_moment moment);
+/* As the text has it, behind "as of"; NULL for the session's end. */
+const char *snapshot_moment_sentence(enum snapshot_moment moment);
 
 struct snapshot_refusal {
 	const char *what;

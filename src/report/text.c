@@ -243,18 +243,13 @@ static void add_refusals(struct text *text)
 /* Of which moment it is, where that is not the session's end. */
 static void add_moment(struct text *text)
 {
-	static const char *const moments[SNAPSHOT_MOMENTS] = {
-		[MOMENT_FINALIZATION] = "the interpreter's end, before it freed what was left",
-		[MOMENT_EXIT] = "the process's end, without one of its interpreter",
-		[MOMENT_EXEC] = "the program's end, when another one took its place",
-	};
 	const struct snapshot *snapshot = text->snapshot;
 	char number[TEXT_NUMBER_MAX];
 
 	if (snapshot->moment == MOMENT_SESSION_END)
 		return;
 	begin_label(text, NULL, "as of");
-	add_part(text, NULL, "", moments[snapshot->moment]);
+	add_part(text, NULL, "", snapshot_moment_sentence(snapshot->moment));
 	if (!isnan(snapshot->reconciled_seconds))
 		add_part_printf(text, NULL, GAP, "its heap was last read at %s",
 				text_duration(number, snapshot->reconciled_seconds));
@@ -300,6 +295,10 @@ static void add_answer(struct text *text)
 		add_coloured(text, NULL,
 			     "watched without probes: no line can be named, "
 			     "only what the heap holds");
+	else if (strcmp(snapshot->mode, "watch") == 0 && snapshot->n_sites == 0)
+		add_coloured(text, YELLOW,
+			     "watched without probes, and pymalloc has no pools to look at: "
+			     "nothing can be told");
 	else if (snapshot->n_sites == 0)
 		add_coloured(text, GREEN, "nothing that was allocated since the start is left");
 	else if (stable == 0)
@@ -533,9 +532,10 @@ static void add_memory(struct text *text)
 	begin_label(text, NULL, "memory");
 	add_part_printf(text, NULL, "", "%s resident",
 			text_bytes(bytes, (double)snapshot->resident_bytes));
-	add_part_printf(text, NULL, GAP, "Python objects %s in %s blocks",
-			text_bytes(bytes, (double)snapshot->python_live_bytes),
-			text_count(number, snapshot->python_live_blocks));
+	if (snapshot->python_live_blocks > 0)
+		add_part_printf(text, NULL, GAP, "Python objects %s in %s blocks",
+				text_bytes(bytes, (double)snapshot->python_live_bytes),
+				text_count(number, snapshot->python_live_blocks));
 	if (isfinite(growth) && fabs(growth) >= 0.5)
 		add_part_printf(text, NULL, " ", "(%s%s a minute)", growth < 0 ? "" : "+",
 				text_bytes(bytes, growth));

@@ -249,15 +249,65 @@ static int collect_look(const struct ledger_block *block, void *context)
 	return 0;
 }
 
-/* A block older than the session: the creation told of the object, the pools tell of the block. */
+#define CHUNK_ALIGN 16
+#define CHUNK_MIN_BYTES 32
+#define CHUNK_PREV_IN_USE 1ull
+#define CHUNK_MAPPED 2ull
+#define CHUNK_FLAGS 7ull
+
+/*
+ * What glibc's chunk before this address holds (malloc/malloc.c, mchunk_size):
+ * free lists keep small objects, none of which has a mapping of its own.  The
+ * next chunk confirms it: it says that this one is in use.
+ */
+static bool read_chunk(const struct reconcile *reconcile, uint64_t address, uint64_t *ret_bytes)
+{
+	struct memory *memory = interpreter_memory(reconcile->source.interpreter);
+	uint64_t word, next, size;
+
+	if (memory_read_u64(memory, address - sizeof(word), &word, NULL) < 0)
+		return false;
+	size = word & ~CHUNK_FLAGS;
+	if (address % CHUNK_ALIGN || size % CHUNK_ALIGN || size < CHUNK_MIN_BYTES ||
+	    size > RECONCILE_CHUNK_BYTES_MAX || word & CHUNK_MAPPED ||
+	    memory_read_u64(memory, address - sizeof(word) + size, &next, NULL) < 0 ||
+	    !(next & CHUNK_PREV_IN_USE))
+		return false;
+	*ret_bytes = size - sizeof(word);
+	return true;
+}
+
+static void learn_chunk(struct reconcile *reconcile, const struct ledger_block *block)
+{
+	uint64_t offset, bytes;
+
+	if (type_cache_object_offset(reconcile->source.types, block->type, &offset, NULL) == 0 &&
+	    read_chunk(reconcile, block->object - offset, &bytes))
+		ledger_set_chunk(reconcile->source.ledger, block->object, block->object - offset,
+				 bytes);
+}
+
+/*
+ * A block older than the session: the creation told of the object, its type and
+ * the pools, or the chunk, tell of the block.
+ */
 static void learn_extent(struct reconcile *reconcile, const struct ledger_block *block)
 {
 	uint64_t start, size_bytes;
 
 	if (block->size_bytes)
 		return;
-	if (census_block(reconcile->last, block->object, &start, &size_bytes) == CENSUS_LIVE)
+	switch (census_block(reconcile->last, block->object, &start, &size_bytes)) {
+	case CENSUS_LIVE:
 		ledger_set_block(reconcile->source.ledger, block->object, start, size_bytes);
+		break;
+	case CENSUS_OUTSIDE:
+		learn_chunk(reconcile, block);
+		break;
+	case CENSUS_DEAD:
+	case CENSUS_UNREAD:
+		break;
+	}
 }
 
 static void apply_look(struct reconcile *reconcile, const struct look *look,

@@ -31,6 +31,8 @@
 #define RECONCILE_ELDERS_MAX (1u << 20)
 /* Heaps that are read whole for that, in the last round. */
 #define RECONCILE_ELDERS_HEAP_BYTES_MAX (1ull << 29)
+/* Chunks of the C library that an object from a free list may lie in. */
+#define RECONCILE_CHUNK_BYTES_MAX 4096
 /* Addresses given back during one census that are remembered. */
 #define RECONCILE_FREED_MAX (1u << 22)
 

@@ -5,6 +5,7 @@ Every block comes once, with its address and usable size; every free comes once;
 comes from those calls. What the C library does for itself (threads' control blocks) may come too.
 """
 
+import json
 import os
 import platform
 import struct
@@ -257,3 +258,54 @@ def test_a_child_gets_on_and_leaves_no_record(programs, name):
 def test_the_last_ways_out_of_a_library_without_memory_are_seen(programs, name, threads):
     compare(Run(programs, root_of(name), threads=threads, operations=500, seed=5, mode="starve"),
             threads)
+
+
+OLD_OBJECTS = """
+import sys, time
+OLD = [[n] for n in range(60)]
+print("ready", flush=True)
+sys.stdin.readline()
+OLD.clear()  # to the free list of lists
+KEPT = [[] for _ in range(60)]  # and from there
+print(sum(sys.getsizeof(one) for one in KEPT), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.needs("root", "btf", "uprobe-multi", "stock-3.11")
+@pytest.mark.parametrize("allocator", ["malloc", "malloc_debug"])
+def test_objects_from_free_lists_of_before_have_their_chunks_size(stock, allocator):
+    target = support.start([*stock.command, "-c", OLD_OBJECTS], stdin=subprocess.PIPE,
+                           stdout=subprocess.PIPE, text=True,
+                           env=support.environment(PYTHONMALLOC=allocator))
+    try:
+        assert target.stdout.readline() == "ready\n"
+        with support.session("--pid", target.pid, "--duration", "4s",
+                             "--format", "json") as process:
+            support.wait_attached(target.pid)
+            target.stdin.write("go\n")
+            target.stdin.flush()
+            truth = int(target.stdout.readline())
+            report = json.loads(process.communicate(timeout=60)[0])
+    finally:
+        support.stop(target)
+    kept = [kind for site in report["sites"]
+            if any(frame["line"] == 7 for frame in site["stack"][-1:])
+            for kind in site["types"] if kind["name"] == "list"]
+    assert sum(kind["objects"] for kind in kept) >= 60, kept
+    assert sum(kind["bytes"] for kind in kept) >= truth, (kept, truth)
+
+
+@pytest.mark.needs("root", "stock-3.11")
+def test_without_probes_and_pools_nothing_is_claimed(stock):
+    target = support.start([*stock.command, "-c", "print(1, flush=True)\ninput()"],
+                           stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                           env=support.environment(PYTHONMALLOC="malloc"))
+    try:
+        target.stdout.readline()
+        result = support.pyleakd("--pid", target.pid, "--duration", "0.5s", "--no-probes")
+    finally:
+        support.stop(target)
+    assert result.returncode == 0, result.stderr
+    assert "nothing can be told" in result.stdout
+    assert "is left" not in result.stdout and "Python objects" not in result.stdout

@@ -233,6 +233,18 @@ TEST(a_creation_that_comes_just_before_its_block_is_joined_with_it)
 	assert_int_equal(totals_of(ledger).outstanding_blocks, 1);
 }
 
+TEST(an_elder_in_a_chunk_is_none_of_the_pools)
+{
+	create_object(ledger, 0x1010, DICT, A);
+	ledger_set_chunk(ledger, 0x1010, 0x1000, 72);
+	assert_int_equal(bytes_of(ledger, A), 72);
+	assert_int_equal(totals_of(ledger).pool_bytes, 0);
+	assert_int_equal(totals_of(ledger).native_bytes, 72);
+	assert_true(ledger_check(ledger));
+	free_chunk(ledger, 0x1000);
+	assert_int_equal(totals_of(ledger).outstanding_blocks, 0);
+}
+
 TEST(nonsense_about_an_elders_block_is_refused)
 {
 	create_object(ledger, 0x1010, DICT, A);
@@ -553,6 +565,7 @@ int main(void)
 			the_free_of_an_elders_neighbour_leaves_it_where_its_types_header_is_known),
 		cmocka_unit_test(a_block_that_is_given_out_over_an_elder_of_long_ago_ends_it),
 		cmocka_unit_test(a_creation_that_comes_just_before_its_block_is_joined_with_it),
+		cmocka_unit_test(an_elder_in_a_chunk_is_none_of_the_pools),
 		cmocka_unit_test(nonsense_about_an_elders_block_is_refused),
 		cmocka_unit_test(what_the_heap_calls_dead_is_dropped_unless_it_was_given_out_since),
 		cmocka_unit_test(
