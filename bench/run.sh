@@ -32,6 +32,8 @@ echo "== ledger: an event in user space"
 fast "$build/bench/ledger"
 echo "== windows: groups of sites put in and taken out"
 fast "$build/bench/windows"
+echo "== governor: a duty of its own for each site against one for all"
+fast "$build/bench/governor"
 echo "== exact mode, whole sessions"
 export PYLEAKD=$build/pyleakd
 fast /usr/bin/python3 bench/exact.py
