@@ -218,8 +218,10 @@ static int open_group(struct session *session, const struct governor_step *step,
 	r = sampling_open_sites(session, step);
 	if (r < 0) {
 		opening->open = false;
-		if (window)
+		if (window) {
 			sampling->open_window = 0;
+			turn_give(session->options.turn, session);
+		}
 		governor_note_refused(sampling->governor, step->group, now);
 		return r == -ESRCH ? r : 0;
 	}
@@ -266,6 +268,7 @@ static void end_window(struct session *session, struct sampling_opening *opening
 
 	samples_window_end(sampling->samples, &facts);
 	sampling->open_window = 0;
+	turn_give(session->options.turn, session);
 	sampling->closing_position = UINT64_MAX;
 	sampling->windows++;
 }
@@ -331,6 +334,16 @@ static int act(struct session *session, double *now, const struct governor_step 
 	return r;
 }
 
+/* Of other sessions one has a window open: this one comes a little later. */
+static void await_turn(struct session *session, double now, struct governor_step *step)
+{
+	bool window = step->act == GOVERNOR_OPEN && step->group >= GOVERNOR_ALWAYS_ON_GROUPS;
+
+	if (window && !turn_take(session->options.turn, session, clock_monotonic_ns()))
+		*step = (struct governor_step){ .act = GOVERNOR_WAIT,
+						.at = now + TURN_ASK_SECONDS };
+}
+
 /* The child has inherited the breakpoints: all of them go, and come back when it is whole. */
 static void after_fork(struct session *session, double now)
 {
@@ -368,6 +381,7 @@ int sampling_step(struct session *session, double time_seconds, double *ret_next
 		after_fork(session, now);
 		count_hits(session, now);
 		governor_step(sampling->governor, now, &step);
+		await_turn(session, now, &step);
 		if (step.act == GOVERNOR_WAIT || act(session, &now, &step) < 0)
 			break;
 	}
@@ -391,4 +405,5 @@ void sampling_stop(struct session *session)
 	for (unsigned group = GOVERNOR_GROUPS; group-- > 0;)
 		if (sampling->openings[group].open)
 			close_group(session, group, sampling->now);
+	turn_give(session->options.turn, session);
 }

@@ -20,6 +20,7 @@
 #include "base/fault.h"
 #include "report/snapshot.h"
 #include "service/recording.h"
+#include "service/turn.h"
 
 #define SESSION_SITES_MAX (64u << 10)
 #define SESSION_CODES_MAX (64u << 10)
@@ -44,6 +45,7 @@ struct session_options {
 	bool sampled; /* in windows, under budget_ratio; otherwise everything is traced */
 	double budget_ratio;
 	size_t ring_bytes; /* 0: default */
+	struct turn *turn; /* windows open while it is the session's; NULL: whenever they are due */
 	const char *plan_cache; /* directory, or NULL: none */
 	struct recording_writer *recording; /* stays the caller's; NULL: none */
 };

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+#include "service/turn.h"
+
+#include <stddef.h>
+
+bool turn_take(struct turn *turn, const void *who, uint64_t now_ns)
+{
+	bool is_awaited;
+
+	if (!turn || turn->holder == who)
+		return true;
+	is_awaited = turn->next && turn->next != who && now_ns < turn->next_until_ns;
+	if (turn->holder || is_awaited) {
+		if (!is_awaited) {
+			turn->next = who;
+			turn->next_until_ns = now_ns + TURN_WAIT_NS;
+		}
+		return false;
+	}
+	turn->holder = who;
+	turn->next = NULL;
+	return true;
+}
+
+void turn_give(struct turn *turn, const void *who)
+{
+	if (!turn)
+		return;
+	if (turn->holder == who)
+		turn->holder = NULL;
+	if (turn->next == who)
+		turn->next = NULL;
+}
