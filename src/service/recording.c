@@ -76,6 +76,7 @@ static size_t record_bytes(uint8_t kind)
 	case WIRE_FORK:
 	case WIRE_EXEC:
 	case WIRE_EXIT:
+	case WIRE_FINALIZE:
 		return sizeof(struct wire_process);
 	case WIRE_LIMIT:
 		return sizeof(struct wire_limit);

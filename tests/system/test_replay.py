@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR GPL-2.0
 """A session's recording says what the session said, to anybody, and so does half of it."""
 
+import json
 import os
 import shutil
 import signal
@@ -116,3 +117,18 @@ def test_a_session_that_was_killed_is_replayed_as_far_as_it_came(target, tmp_pat
     assert any("cut off" in row["why"] for row in report["refused"]), report["refused"]
     functions = {frame["function"] for site in report["sites"] for frame in site["stack"]}
     assert "handle" in functions
+
+
+def test_the_recording_of_a_command_is_whole_from_its_start_to_its_end(tmp_path):
+    """The attempts that came too early, while it was being loaded, are not in it."""
+    recording, report = tmp_path / "session.rec", tmp_path / "report"
+    result = pyleakd("run", "-mexact", "--interval", "500ms", "--record", recording, "--format",
+                     "json", "--output", report, "--", "/usr/bin/python3.11", "-c",
+                     "import time; x = [str(n) for n in range(5000)]; time.sleep(1)")
+    assert result.returncode == 0 and "incomplete" not in result.stderr, result.stderr
+    original = json.loads(report.read_text())
+    replayed = report_of(pyleakd("replay", recording, "--format", "json"))
+    assert replayed["refused"] == original["refused"]
+    assert replayed["target"] == original["target"]
+    assert replayed["session"] == original["session"]
+    assert replayed["totals"] == original["totals"]
