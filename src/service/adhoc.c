@@ -6,13 +6,13 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "service/adhoc_private.h"
+#include "service/events.h"
 #include "service/live_view.h"
 #include "target/process.h"
 
@@ -51,7 +51,7 @@ static void end_target(struct adhoc *adhoc, size_t i)
 	const struct session_clock clock = adhoc_clock(adhoc);
 	int r;
 
-	sd_event_source_set_enabled(adhoc->exits[i].source, SD_EVENT_OFF);
+	sd_event_source_set_enabled(adhoc->exits[i].exit, SD_EVENT_OFF);
 	sd_event_source_set_enabled(adhoc->exits[i].ring, SD_EVENT_OFF);
 	r = session_finish(adhoc->sessions[i], &clock);
 	if (--adhoc->n_running == 0 || r < 0)
@@ -66,53 +66,28 @@ static int on_exit_of_target(sd_event_source *source, int fd, uint32_t events, v
 	(void)fd;
 	(void)events;
 	for (size_t i = 0; i < adhoc->n_targets; i++)
-		if (adhoc->exits[i].source == source)
+		if (adhoc->exits[i].exit == source)
 			end_target(adhoc, i);
-	return 0;
-}
-
-static int watch_exit(struct adhoc *adhoc, pid_t pid, struct adhoc_exit *exit)
-{
-	int r;
-
-	exit->pidfd = pidfd_open(pid, 0);
-	if (exit->pidfd < 0)
-		return -errno;
-	r = sd_event_add_io(adhoc->event, &exit->source, exit->pidfd, EPOLLIN, on_exit_of_target,
-			    adhoc);
-	if (r < 0)
-		return r;
-	adhoc->n_running++;
 	return 0;
 }
 
 static int on_ring(sd_event_source *source, int fd, uint32_t events, void *userdata);
 
-/*
- * Edge-triggered: called for what the programs find worth waking somebody for,
- * and not for every record that lies there.
- */
-static int watch_ring(struct adhoc *adhoc, const struct session *session, struct adhoc_exit *exit)
-{
-	int fd = session_fd(session);
-
-	if (fd < 0)
-		return 0;
-	return sd_event_add_io(adhoc->event, &exit->ring, fd, EPOLLIN | EPOLLET, on_ring, adhoc);
-}
-
 int adhoc_add(struct adhoc *adhoc, struct session *session)
 {
+	struct session_sources *sources = &adhoc->exits[adhoc->n_targets];
 	int r;
 
 	if (adhoc->n_targets == ADHOC_TARGETS_MAX)
 		return -E2BIG;
-	r = watch_exit(adhoc, session_pid(session), &adhoc->exits[adhoc->n_targets]);
+	r = events_watch_exit(adhoc->event, session_pid(session), on_exit_of_target, adhoc,
+			      sources);
+	adhoc->n_running += r >= 0;
 	if (r == -ESRCH) /* gone already: its report is still made */
 		session_stop(session);
 	else if (r < 0)
 		return r;
-	r = watch_ring(adhoc, session, &adhoc->exits[adhoc->n_targets]);
+	r = events_watch_ring(adhoc->event, session, on_ring, adhoc, sources);
 	if (r < 0)
 		return r;
 	adhoc->sessions[adhoc->n_targets++] = session;
@@ -324,44 +299,10 @@ static int on_duration(sd_event_source *source, uint64_t usec, void *userdata)
 	return sd_event_exit(adhoc->event, 0);
 }
 
-/* Its owner is the event loop from here on. */
-static int leave_to_event(sd_event_source *source)
-{
-	int r = sd_event_source_set_floating(source, true);
-
-	sd_event_source_unref(source);
-	return r < 0 ? r : 0;
-}
-
 static int add_timer(struct adhoc *adhoc, uint64_t in_us, sd_event_time_handler_t handler,
 		     int64_t priority)
 {
-	sd_event_source *source;
-	int r;
-
-	r = sd_event_add_time_relative(adhoc->event, &source, CLOCK_MONOTONIC, in_us, 1, handler,
-				       adhoc);
-	if (r < 0)
-		return r;
-	/* The consumer's and the interval's timers set themselves anew. */
-	sd_event_source_set_enabled(source, SD_EVENT_ON);
-	sd_event_source_set_priority(source, priority);
-	return leave_to_event(source);
-}
-
-static int add_signal(struct adhoc *adhoc, int number)
-{
-	sd_event_source *source;
-	int r;
-
-	r = sd_event_add_signal(adhoc->event, &source, number | SD_EVENT_SIGNAL_PROCMASK, on_signal,
-				adhoc);
-	if (r < 0)
-		return r;
-	r = sd_event_source_set_priority(source, SD_EVENT_PRIORITY_IMPORTANT);
-	if (r < 0)
-		return r;
-	return leave_to_event(source);
+	return events_add_timer(adhoc->event, in_us, handler, priority, adhoc, NULL);
 }
 
 int adhoc_init(struct adhoc *adhoc, const struct options *options)
@@ -374,23 +315,20 @@ int adhoc_init(struct adhoc *adhoc, const struct options *options)
 	if (!adhoc->sessions || !adhoc->exits)
 		return -ENOMEM;
 	for (size_t i = 0; i < ADHOC_TARGETS_MAX; i++)
-		adhoc->exits[i].pidfd = -1;
+		adhoc->exits[i] = SESSION_SOURCES_NONE;
 	r = sd_event_new(&adhoc->event);
 	if (r < 0)
 		return r;
-	r = add_signal(adhoc, SIGTERM);
+	r = events_add_signal(adhoc->event, SIGTERM, on_signal, adhoc);
 	if (r < 0)
 		return r;
-	return add_signal(adhoc, SIGINT);
+	return events_add_signal(adhoc->event, SIGINT, on_signal, adhoc);
 }
 
 void adhoc_done(struct adhoc *adhoc)
 {
 	for (size_t i = 0; i < adhoc->n_targets; i++) {
-		sd_event_source_unref(adhoc->exits[i].source);
-		sd_event_source_unref(adhoc->exits[i].ring);
-		if (adhoc->exits[i].pidfd >= 0)
-			close(adhoc->exits[i].pidfd);
+		session_sources_done(&adhoc->exits[i]);
 		session_free(adhoc->sessions[i]);
 	}
 	free(adhoc->sessions);

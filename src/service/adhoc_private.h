@@ -7,18 +7,12 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
+#include "service/events.h"
 #include "service/options.h"
 #include "service/output.h"
 #include "service/session.h"
 
 #define ADHOC_TARGETS_MAX 1024
-
-/* How a target's exit is noticed. */
-struct adhoc_exit {
-	sd_event_source *source;
-	sd_event_source *ring; /* NULL without probes */
-	int pidfd;
-};
 
 struct adhoc {
 	const struct options *options;
@@ -31,7 +25,7 @@ struct adhoc {
 	struct recording_writer *recording; /* of the first target; NULL: none is kept */
 	/* One a target, in the order in which they came; both of ADHOC_TARGETS_MAX. */
 	struct session **sessions;
-	struct adhoc_exit *exits;
+	struct session_sources *exits;
 	size_t n_targets, n_running;
 	unsigned early_looks; /* taken before the first interval's end */
 	int signal; /* that was sent to us alone and ended the sessions; 0: none */
