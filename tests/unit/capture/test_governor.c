@@ -127,6 +127,24 @@ static void rates_are_told_at_full_speed(void **state)
 	world_done(&world);
 }
 
+/* A tenth of the target's time goes to hits: they are counted against what is left. */
+static void rates_are_those_of_the_targets_own_time(void **state)
+{
+	double rates[SITES_MAX];
+
+	(void)state;
+	world_init(&world, 20, 0.2, 12);
+	for (size_t i = 0; i < 20; i++)
+		world.rates[i] = 5e3;
+	run(60);
+	governor_rates(world.governor, rates);
+	for (size_t i = 0; i < 20; i++) {
+		assert_true(governor_site_duty(world.governor, (uint16_t)i) == 1);
+		assert_true(fabs(rates[i] - 5e3) < 100);
+	}
+	world_done(&world);
+}
+
 static void one_constructors_sites_are_hot_or_cold_together(void **state)
 {
 	(void)state;
@@ -409,6 +427,7 @@ int main(void)
 		cmocka_unit_test(a_known_heat_is_not_learned_again),
 		cmocka_unit_test(a_known_heat_is_verified_by_counts),
 		cmocka_unit_test(rates_are_told_at_full_speed),
+		cmocka_unit_test(rates_are_those_of_the_targets_own_time),
 		cmocka_unit_test(one_constructors_sites_are_hot_or_cold_together),
 		cmocka_unit_test(frees_and_unknown_kinds_are_never_opened),
 		cmocka_unit_test(cold_turning_hottest_at_once_is_bounded),
