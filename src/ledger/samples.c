@@ -233,7 +233,8 @@ void samples_site_is(struct samples *samples, uint16_t site, enum sample_site st
 {
 	if (site >= SAMPLES_SITES_MAX)
 		return;
-	samples->sites[site] = (uint8_t)state;
+	samples->sites[site].state = (uint8_t)state;
+	samples->sites[site].was_in |= state == SAMPLE_SITE_WINDOW;
 	samples->sites_told = true;
 }
 

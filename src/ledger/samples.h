@@ -25,6 +25,10 @@
  * make its type were all in: by itself, with weight 1, where all of them are
  * always on, and else from a window that held those that are not, with its
  * weight.  Which sites make a type is learned from complete windows.
+ *
+ * Windows that are not complete ("slices") go round some sites in turn.  A type
+ * that is made at sites of one slice counts from slices alone as long as those
+ * go on, the others from complete windows alone: from both it would count twice.
  */
 #ifndef PYLEAKD_LEDGER_SAMPLES_H
 #define PYLEAKD_LEDGER_SAMPLES_H
@@ -118,7 +122,7 @@ struct window_facts {
  */
 #define SAMPLES_STREAMS 4
 
-#define SAMPLES_GUARD_RATIO 0.1
+#define SAMPLES_GUARD_SHARE 10 /* the last of so many sightings is too young */
 
 #define SAMPLES_SITES_MAX 16384
 
@@ -131,22 +135,20 @@ void samples_site_is(struct samples *samples, uint16_t site, enum sample_site st
 
 /*
  * A window's end.  Its candidates that are younger, in sightings, than a tenth
- * of those before the detach are gone: they may have been in flight.  The others
- * are due for their look at once.  The window's weight, where the stratum is
- * known already, is stratum_progress / (0.9 progress): what the guard takes
- * away is progress that was not looked at.  0; -EINVAL: the window is over
- * already, or 0, or its stream is none; -ENOSPC: there is no room for it, and
- * it has no candidates.
+ * of those before the detach, rounded up, are gone: they may have been in
+ * flight.  The others are due for their look at once.  The weight, where the
+ * stratum is known already, becomes stratum_progress / progress, as by
+ * samples_window_weight().  0; -EINVAL: the window is over already, or 0, or its
+ * stream is none; -ENOSPC: there is no room for it, and it has no candidates.
  */
 int samples_window_end(struct samples *samples, const struct window_facts *facts);
 /*
- * Sets a window's weight, guard included, so 1 / the probability that what was
- * made in its stratum became a candidate.  Until one is known its samples are
- * in no sum.  May be corrected any time; forgotten windows are ignored.
+ * Sets a window's weight: 1 / the probability that what was made in its stratum
+ * was in the window.  What the guard took is put on top of it: of n sightings
+ * that left k, n / k.  Until a weight is known its samples are in no sum.  May be
+ * corrected any time; forgotten windows are ignored.
  */
 void samples_window_weight(struct samples *samples, uint32_t window, double weight);
-/* What the weight is for a progress of stratum and window; 0: not defined. */
-double samples_weight_of(double stratum_progress, double window_progress);
 
 #define SAMPLE_WORDS 3
 
@@ -192,6 +194,7 @@ struct samples_totals {
 	uint64_t refused_sightings; /* no room for their stack or window, or no memory */
 	uint64_t replaced, freed; /* candidates and samples: a newer sighting, a free */
 	uint64_t too_young; /* candidates that the guard took */
+	uint64_t other_windows; /* candidates that windows of the other kind tell of */
 	uint64_t became_samples;
 	uint64_t dead, reused, parked, unknown; /* answers */
 	uint64_t displaced; /* not kept: of a mixed type, outside complete windows */

@@ -61,13 +61,21 @@ struct type_record {
 	} makers[MAKERS_MAX];
 };
 
+struct site_record {
+	uint8_t state; /* enum sample_site */
+	bool was_in; /* in the window that is open */
+	uint32_t slice; /* the last window that was not complete and had it */
+	uint32_t sliced_until; /* ticks: it is expected in another by then */
+};
+
 struct window_record {
 	uint32_t window; /* 0: free, position is the next free one */
 	uint32_t ordinal;
 	uint32_t users; /* candidates and samples */
 	uint8_t stream;
 	bool ended, complete;
-	double weight;	   /* 0: not known */
+	double weight;	   /* guard included; 0: not known */
+	double kept_ratio; /* of its sightings, by the guard */
 	uint64_t position; /* sightings so far */
 };
 
@@ -91,7 +99,7 @@ struct samples {
 	uint32_t free_window;
 	uint32_t stream_windows[SAMPLES_STREAMS];
 	uint32_t over[OVER_WINDOWS]; /* the last that ended */
-	uint8_t *sites; /* enum sample_site of each */
+	struct site_record *sites; /* SAMPLES_SITES_MAX */
 	bool sites_told;
 	uint64_t draws; /* of random numbers */
 	size_t cursor;	/* where samples_due goes on */
@@ -128,6 +136,15 @@ bool samples_type_is_known(const struct samples *samples, uint32_t type);
 /* Is a good part of the type made at sites whose state is below this one? */
 bool samples_type_is_made_below(const struct samples *samples, uint32_t type,
 				enum sample_site state);
+
+/*
+ * Windows that are not complete and that it was in come again; of what they see,
+ * complete ones say nothing then, lest it counts twice.
+ */
+void samples_sites_window_end(struct samples *samples, const struct window_facts *facts);
+/* Do the sites that make most of the type go round in slices, together? site: of a sighting. */
+bool samples_type_is_sliced(const struct samples *samples, uint32_t type, uint16_t site,
+			    uint32_t now);
 
 /* The window's index, made where it is new; 0: no window, no room or no memory. */
 uint16_t samples_window_index(struct samples *samples, uint32_t window);

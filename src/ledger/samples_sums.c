@@ -22,8 +22,8 @@ static bool query_takes(const struct samples *samples, const struct samples_quer
 	uint32_t age = now > slot->seen ? now - slot->seen : 0;
 
 	return slot->state == SLOT_SAMPLE && !slot->unknown && slot->zombie == query->zombies &&
-	       !(query->at_rest && slot->changes) &&
-	       age >= ticks_of(query->min_age_seconds) && samples_counts(samples, slot, ret_window);
+	       !(query->at_rest && slot->changes) && age >= ticks_of(query->min_age_seconds) &&
+	       samples_counts(samples, slot, ret_window);
 }
 
 /* 0 or -ENOMEM; what is chosen is the caller's to free. */

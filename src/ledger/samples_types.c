@@ -13,6 +13,8 @@
  */
 #define WILSON_Z 1.96
 #define SIGHTINGS_A_DRAW 4
+/* A slice at a random place of each stratum: two of them lie less than two strata apart. */
+#define SLICED_STRATA 2.5
 
 uint32_t samples_type_index(struct samples *samples, uint64_t type)
 {
@@ -70,7 +72,7 @@ bool samples_type_is_made_below(const struct samples *samples, uint32_t type,
 	if (!type) /* nothing is known of them */
 		return true;
 	for (size_t i = 0; i < MAKERS_MAX; i++)
-		if (samples->sites[record->makers[i].site] < state)
+		if (samples->sites[record->makers[i].site].state < state)
 			below += (double)record->makers[i].count;
 	return below > 0 && is_more_than_ratio(below, sightings_of(record));
 }
@@ -102,9 +104,9 @@ void samples_types_see(struct samples *samples, uint32_t type, const struct sigh
 	if (sighting->site >= SAMPLES_SITES_MAX)
 		return;
 	if (!samples->sites_told)
-		samples->sites[sighting->site] = sighting->tier == SAMPLE_ALWAYS_ON
-							 ? SAMPLE_SITE_ALWAYS
-							 : SAMPLE_SITE_WINDOW;
+		samples->sites[sighting->site].state = sighting->tier == SAMPLE_ALWAYS_ON
+							       ? SAMPLE_SITE_ALWAYS
+							       : SAMPLE_SITE_WINDOW;
 	if (record->pending_window != sighting->window) {
 		record->pending_window = sighting->window;
 		for (size_t i = 0; i < MAKERS_MAX; i++)
@@ -136,6 +138,60 @@ void samples_types_learn(struct samples *samples, uint32_t window, bool complete
 	for (size_t i = 1; i < samples->n_types; i++)
 		if (samples->types[i].pending_window == window)
 			take_pending(&samples->types[i], complete);
+}
+
+/* Of the makers that are not always on, the one that makes most; NULL: none is known. */
+static const struct maker *chief_maker(const struct samples *samples,
+				       const struct type_record *type)
+{
+	const struct maker *chief = NULL;
+
+	for (size_t i = 0; i < MAKERS_MAX; i++) {
+		const struct maker *maker = &type->makers[i];
+
+		if (maker->count > 0 && samples->sites[maker->site].state != SAMPLE_SITE_ALWAYS &&
+		    (!chief || maker->count > chief->count))
+			chief = maker;
+	}
+	return chief;
+}
+
+bool samples_type_is_sliced(const struct samples *samples, uint32_t type, uint16_t site,
+			    uint32_t now)
+{
+	const struct type_record *record = &samples->types[type];
+	const struct maker *chief = chief_maker(samples, record);
+	const struct site_record *home;
+	double elsewhere = 0;
+
+	site = chief ? chief->site : site;
+	if (!type || site >= SAMPLES_SITES_MAX)
+		return false;
+	home = &samples->sites[site];
+	if (!home->slice || home->sliced_until < now)
+		return false;
+	for (size_t i = 0; i < MAKERS_MAX; i++) {
+		const struct site_record *maker = &samples->sites[record->makers[i].site];
+
+		if (maker->state != SAMPLE_SITE_ALWAYS && maker->slice != home->slice)
+			elsewhere += (double)record->makers[i].count;
+	}
+	return !(elsewhere > 0 && is_more_than_ratio(elsewhere, sightings_of(record)));
+}
+
+void samples_sites_window_end(struct samples *samples, const struct window_facts *facts)
+{
+	uint32_t until = ticks_of(facts->closed + SLICED_STRATA * facts->stratum_progress);
+
+	for (size_t i = 0; i < SAMPLES_SITES_MAX; i++) {
+		struct site_record *site = &samples->sites[i];
+
+		if (site->was_in && !facts->complete) {
+			site->slice = facts->window;
+			site->sliced_until = until;
+		}
+		site->was_in = site->state == SAMPLE_SITE_WINDOW;
+	}
 }
 
 bool samples_type_is_mixed(const struct samples *samples, uint64_t type)

@@ -137,25 +137,38 @@ bool samples_window_is_over(const struct samples *samples, uint32_t window)
 	return table_get(&samples->by_window, window, &index) == 0 && samples->windows[index].ended;
 }
 
+/* Each type is sampled in one way at a time: in slices with its makers, or in complete windows. */
+static bool is_for_others(const struct samples *samples, const struct slot *slot, bool complete,
+			  uint32_t now)
+{
+	return samples->sites_told &&
+	       samples_type_is_sliced(samples, slot->type, slot->site, now) == complete;
+}
+
 /* Candidates of the window that are older than the guard become due, the others go. */
 static void guard_candidates(struct samples *samples, uint16_t index, uint64_t last_position,
 			     double closed)
 {
+	bool complete = samples->windows[index].complete;
+	uint32_t now = ticks_of(closed);
+
 	for (size_t i = 0; i < samples->n_slots; i++) {
 		struct slot *slot = &samples->slots[i];
+		bool others;
 
 		if (slot->state != SLOT_CANDIDATE || slot->window != index)
 			continue;
-		if (slot->position <= last_position) {
-			slot->due = ticks_of(closed);
+		others = is_for_others(samples, slot, complete, now);
+		if (slot->position <= last_position && !others) {
+			slot->due = now;
 		} else if (slot->tier == SAMPLE_ALWAYS_ON && slot->unproven) {
-			/* Too young for the window; by itself it is looked at later, and may count.
-			 */
+			/* Not for this window; by itself it may count. */
 			samples_window_unref(samples, slot->window);
 			slot->window = 0;
-			slot->due = ticks_of(closed) + TICKS_PER_SECOND;
+			slot->due = now + TICKS_PER_SECOND;
 		} else {
-			samples->totals.too_young++;
+			*(others ? &samples->totals.other_windows : &samples->totals.too_young) +=
+				1;
 			samples_remove(samples, slot);
 			continue;
 		}
@@ -163,15 +176,15 @@ static void guard_candidates(struct samples *samples, uint16_t index, uint64_t l
 	}
 }
 
-double samples_weight_of(double stratum_progress, double window_progress)
+/* How many of n sightings are old enough. */
+static uint64_t guard_keeps(uint64_t n)
 {
-	double looked_at = window_progress * (1 - SAMPLES_GUARD_RATIO);
-
-	return stratum_progress > 0 && looked_at > 0 ? stratum_progress / looked_at : 0;
+	return n - n / SAMPLES_GUARD_SHARE - (n % SAMPLES_GUARD_SHARE != 0);
 }
 
 int samples_window_end(struct samples *samples, const struct window_facts *facts)
 {
+	uint64_t keeps = guard_keeps(facts->sightings_before_detach);
 	uint16_t index;
 
 	if (!facts->window || facts->stream >= SAMPLES_STREAMS)
@@ -185,18 +198,21 @@ int samples_window_end(struct samples *samples, const struct window_facts *facts
 	samples->windows[index].ended = true;
 	samples->windows[index].complete = facts->complete;
 	samples->windows[index].stream = facts->stream;
+	samples->windows[index].kept_ratio = 1;
+	if (keeps)
+		samples->windows[index].kept_ratio =
+			(double)keeps / (double)facts->sightings_before_detach;
 	samples->windows[index].ordinal = samples->stream_windows[facts->stream]++;
 	samples->totals.windows++;
 	samples->totals.complete_windows += facts->complete;
 	samples_types_learn(samples, facts->window, facts->complete);
+	samples_sites_window_end(samples, facts);
 	/* It must outlive the last of its candidates here. */
 	samples->windows[index].users++;
-	guard_candidates(
-		samples, index,
-		(uint64_t)((double)facts->sightings_before_detach * (1 - SAMPLES_GUARD_RATIO)),
-		facts->closed);
-	samples_window_weight(samples, facts->window,
-			      samples_weight_of(facts->stratum_progress, facts->progress));
+	guard_candidates(samples, index, keeps, facts->closed);
+	if (facts->progress > 0)
+		samples_window_weight(samples, facts->window,
+				      facts->stratum_progress / facts->progress);
 	samples_window_unref(samples, index);
 	return 0;
 }
@@ -208,7 +224,7 @@ void samples_window_weight(struct samples *samples, uint32_t window, double weig
 	if (!(weight > 0) || table_get(&samples->by_window, window, &index) < 0 ||
 	    !samples->windows[index].ended)
 		return;
-	samples->windows[index].weight = weight;
+	samples->windows[index].weight = weight / samples->windows[index].kept_ratio;
 }
 
 uint32_t samples_stream_windows(const struct samples *samples, unsigned int stream)
