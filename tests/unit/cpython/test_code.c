@@ -188,6 +188,45 @@ static void check_life_and_death(const char *command)
 	target_stop(&target);
 }
 
+/* Within a look what was read stands; what was not, until something is made there. */
+static void check_one_look(const char *command)
+{
+	struct target target;
+	uint64_t code;
+
+	target_start(&target, command, true);
+	check_frames(&target);
+	code = strtoull(child_ask(&target.child, "hold first"), NULL, 10);
+	code_cache_begin_look(target.cache);
+	assert_resolves_to(&target, code, "first");
+	child_ask(&target.child, "drop");
+	code_cache_forget(target.cache, code);
+	assert_gone(&target, code);
+	assert_string_equal(child_ask(&target.child, "reuse second"), "ok");
+	assert_gone(&target, code);
+	code_cache_expect(target.cache, code);
+	assert_resolves_to(&target, code, "second");
+	child_ask(&target.child, "drop");
+	assert_string_equal(child_ask(&target.child, "reuse third"), "ok");
+	assert_resolves_to(&target, code, "second"); /* not told, and not looked at */
+	code_cache_begin_look(target.cache);
+	assert_resolves_to(&target, code, "third");
+	target_stop(&target);
+}
+
+static void within_a_look_a_code_object_is_read_once(void **state)
+{
+	struct interpreters found;
+
+	(void)state;
+	interpreters_find(&found);
+	if (!found.n)
+		skip();
+	for (size_t i = 0; i < found.n; i++)
+		check_one_look(found.commands[i]);
+	interpreters_done(&found);
+}
+
 static void a_dead_code_object_and_its_heir_are_told_apart(void **state)
 {
 	struct interpreters found;
@@ -344,6 +383,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_frame_of_a_running_interpreter_is_named_as_it_says),
 		cmocka_unit_test(a_dead_code_object_and_its_heir_are_told_apart),
+		cmocka_unit_test(within_a_look_a_code_object_is_read_once),
 		cmocka_unit_test(what_is_no_code_object_is_a_fault),
 		cmocka_unit_test(a_position_outside_of_the_code_is_a_fault),
 		cmocka_unit_test(any_read_may_fail_and_the_next_look_succeeds),

@@ -102,6 +102,15 @@ static void with_each(const char *name, const char *value, void (*check)(struct 
 	interpreters_done(&found);
 }
 
+/* The word that tells the end lies where the layout says, and is empty while Python runs. */
+static void check_finalizing(const struct interpreter *interpreter)
+{
+	bool finalizing = true;
+
+	assert_int_equal(interpreter_is_finalizing(interpreter, &finalizing, NULL), 0);
+	assert_false(finalizing);
+}
+
 static void check_threads(const struct subject *subject, const struct interpreter *interpreter)
 {
 	const struct truths *truths = &subject->truths;
@@ -154,6 +163,7 @@ static void check_found(struct subject *subject)
 			 interpreter_version(interpreter)->minor);
 	assert_int_equal(interpreter_allocator(interpreter), ALLOCATOR_PYMALLOC);
 	check_threads(subject, interpreter);
+	check_finalizing(interpreter);
 	assert_true(subject->truths.arenas > 1);
 	assert_int_equal(count_arenas(interpreter), subject->truths.arenas);
 	assert_int_equal(interpreter_stack_roots(interpreter, &roots, NULL), 0);
