@@ -58,6 +58,9 @@ struct glibc_chunk {
 	uint8_t state;		     /* out: enum glibc_state */
 	bool mapped;		     /* out, if IN_USE: a mapping of its own */
 };
+/* Does an address lie in the main heap, or in the newest one of another arena? */
+bool glibc_covers(const struct glibc *glibc, uint64_t address);
+
 /* Many at once, in few reads. -ENOMEM, and then all UNKNOWN. */
 int glibc_chunks_look(struct glibc *glibc, struct glibc_chunk *chunks, size_t n);
 

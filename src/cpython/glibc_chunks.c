@@ -45,6 +45,11 @@ static bool head_is_gone(struct glibc *glibc, uint64_t address)
 	       fault.reason == REASON_NOT_MAPPED;
 }
 
+static bool is_in_heap_of(const struct glibc_arena *arena, uint64_t address)
+{
+	return ((address ^ arena->top) & ~(HEAP_MAX_BYTES - 1)) == 0;
+}
+
 /* Behind the top of the heap that it lies in. */
 static bool is_behind_top(const struct glibc *glibc, uint64_t chunk)
 {
@@ -53,8 +58,20 @@ static bool is_behind_top(const struct glibc *glibc, uint64_t chunk)
 	if (chunk >= main->top && chunk - main->top < main->top_bytes)
 		return true;
 	for (size_t i = 1; i < glibc->n_arenas; i++)
-		if (((chunk ^ glibc->arenas[i].top) & ~(HEAP_MAX_BYTES - 1)) == 0 &&
-		    chunk >= glibc->arenas[i].top)
+		if (is_in_heap_of(&glibc->arenas[i], chunk) && chunk >= glibc->arenas[i].top)
+			return true;
+	return false;
+}
+
+bool glibc_covers(const struct glibc *glibc, uint64_t address)
+{
+	const struct glibc_arena *main = &glibc->arenas[0];
+
+	if (glibc->main_start && address >= glibc->main_start &&
+	    address < main->top + main->top_bytes)
+		return true;
+	for (size_t i = 1; i < glibc->n_arenas; i++)
+		if (is_in_heap_of(&glibc->arenas[i], address))
 			return true;
 	return false;
 }
@@ -199,6 +216,24 @@ static uint8_t judge_seconds(struct glibc *glibc, const struct glibc_chunk *chun
 	return judge_fast(glibc, chunk, size);
 }
 
+/*
+ * What another allocator gave out may look like a chunk: one is in the main heap
+ * in one piece, or in a heap whose first word names an arena.
+ */
+static bool is_of_an_arena(struct glibc *glibc, uint64_t address)
+{
+	uint64_t arena;
+
+	if (glibc_covers(glibc, address))
+		return true;
+	if (memory_read_u64(glibc->memory, address & ~(HEAP_MAX_BYTES - 1), &arena, NULL) < 0)
+		return false;
+	for (size_t i = 1; i < glibc->n_arenas; i++)
+		if (glibc->arenas[i].address == arena)
+			return true;
+	return false;
+}
+
 static void judge_batch(struct glibc *glibc, struct chunk_batch *batch)
 {
 	read_heads(glibc, batch);
@@ -212,6 +247,9 @@ static void judge_batch(struct glibc *glibc, struct chunk_batch *batch)
 		if (!chunk->mapped)
 			chunk->state = judge_seconds(glibc, chunk, &batch->heads[i],
 						     batch->seconds[i], batch->errors[i]);
+		if (!chunk->mapped && chunk->state == GLIBC_IN_USE &&
+		    !is_of_an_arena(glibc, chunk->address))
+			chunk->state = GLIBC_UNKNOWN;
 	}
 	batch->n = 0;
 }

@@ -85,7 +85,17 @@ static void judge_raw(struct liveness_look *look, const struct glibc_chunk *chun
 		liveness_judge_block(look, words);
 }
 
-static void judge(struct liveness_look *look, const struct glibc_chunk *chunk)
+/* It is no chunk, or none any more; one of another allocator may never have been one. */
+static enum liveness_answer judge_no_chunk(const struct liveness *liveness,
+					   const struct liveness_look *look)
+{
+	if (look->size_bytes) /* it was one */
+		return LIVENESS_REUSED;
+	return glibc_covers(liveness->glibc, look->address) ? LIVENESS_DEAD : LIVENESS_UNKNOWN;
+}
+
+static void judge(const struct liveness *liveness, struct liveness_look *look,
+		  const struct glibc_chunk *chunk)
 {
 	look->block = 0;
 	switch ((enum glibc_state)chunk->state) {
@@ -96,7 +106,7 @@ static void judge(struct liveness_look *look, const struct glibc_chunk *chunk)
 		look->answer = LIVENESS_DEAD;
 		return;
 	case GLIBC_NO_CHUNK:
-		look->answer = look->has_fingerprint ? LIVENESS_REUSED : LIVENESS_UNKNOWN;
+		look->answer = judge_no_chunk(liveness, look);
 		return;
 	case GLIBC_IN_USE:
 		break;
@@ -130,7 +140,7 @@ int liveness_look_outside(struct liveness *liveness, struct liveness_look *looks
 	if (outside.n)
 		error = glibc_chunks_look(liveness->glibc, outside.chunks, outside.n);
 	for (size_t i = 0; i < outside.n && !error; i++)
-		judge(outside.looks[i], &outside.chunks[i]);
+		judge(liveness, outside.looks[i], &outside.chunks[i]);
 	return error;
 }
 

@@ -6,8 +6,8 @@
  *	heap_calls THREADS OPERATIONS SEED
  *
  *	live ADDRESS USABLE        of every block that it has
- *	freed ADDRESS USABLE       of a block that it had, at an address that lies in none that it has
- *	totals ARENA FORDBLKS HBLKHD     of mallinfo()
+ *	freed ADDRESS USABLE       of a block that it had, where none lies that it has
+ *	totals ARENA FORDBLKS HBLKHD   of mallinfo()
  *	end                        and then it waits for its input to end
  *
  * Runs in older C libraries too than it was linked against: no function of
@@ -113,7 +113,7 @@ static void collect(void)
 		for (size_t k = 0; k < SLOTS; k++)
 			if (workers[i].live[k].address)
 				all[n_all++] = workers[i].live[k];
-	/* qsort() may call malloc: of so many elements; so an insertion by shells. */
+	/* qsort() of so many may call malloc; so it is Shell's way. */
 	for (size_t gap = n_all / 2; gap; gap /= 2)
 		for (size_t i = gap; i < n_all; i++)
 			for (size_t k = i; k >= gap && compare(&all[k - gap], &all[k]) > 0;
