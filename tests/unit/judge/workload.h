@@ -18,7 +18,7 @@
 
 #define WINDOWS_MAX 600
 #define CALLS_MAX 20000
-#define CALLS_MEAN_MAX 8000 /* more only take time */
+#define CALLS_MEAN_MAX 5000 /* more only take time */
 #define GUARD 0.1
 
 enum pattern { STEADY, BURSTY, ON_OFF, N_PATTERNS };
