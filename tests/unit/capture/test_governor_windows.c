@@ -24,6 +24,44 @@ static void full_windows_take_their_share_of_time_at_most(void **state)
 	world_done(&world);
 }
 
+static void goes_idle(struct world *changing)
+{
+	for (size_t i = 0; i < 20; i++)
+		changing->rates[i] = changing->now < 60 ? 1e6 : 0;
+}
+
+/* Hot sites that are hit no more: ever fewer windows, or always on again. */
+static void who_goes_idle_is_left_alone(void **state)
+{
+	size_t busy;
+
+	(void)state;
+	world_init(&world, 20, 0.01, 46);
+	world.behave = goes_idle;
+	world_begin(&world, 300);
+	world_run_until(&world, 60);
+	busy = windows_of(GOVERNOR_GROUP_CREATIONS);
+	world_run_until(&world, 300);
+	assert_true(busy >= 5);
+	assert_true(windows_of(GOVERNOR_GROUP_CREATIONS) - busy <= 4 * busy / 2);
+	world_done(&world);
+}
+
+static void reallocs_two_ends_go_together(void **state)
+{
+	(void)state;
+	world_init(&world, 2, 0.01, 47);
+	world.kinds[0] = SITE_REALLOC_ENTER;
+	world.kinds[1] = SITE_REALLOC_RETURN;
+	world.rates[0] = 1;
+	world.rates[1] = 1e6;
+	run(60);
+	for (size_t i = 0; i < world.n_openings; i++)
+		assert_int_equal(world.openings[i].n_sites, 2);
+	assert_true(windows_of(GOVERNOR_GROUP_NATIVE) >= 2);
+	world_done(&world);
+}
+
 static void quiet_targets_get_longer_windows(void **state)
 {
 	double quiet = 0, busy = 0;
@@ -268,6 +306,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(full_windows_take_their_share_of_time_at_most),
+		cmocka_unit_test(who_goes_idle_is_left_alone),
+		cmocka_unit_test(reallocs_two_ends_go_together),
 		cmocka_unit_test(quiet_targets_get_longer_windows),
 		cmocka_unit_test(every_kind_has_windows_with_all_that_is_not_on),
 		cmocka_unit_test(lukewarm_sites_have_slices),
