@@ -12,10 +12,11 @@
  * Memory of each CPU, in one piece: after a trap every page that is touched
  * costs a TLB miss, which is more than most of what is done here.
  *
- * Scratch memory of the walk comes several times: a thread that is preempted
- * in the middle of its walk keeps its own until it runs again.
+ * Scratch memory of the walk comes several times: where preemption can't be
+ * switched off, a thread that is preempted in the middle of its walk keeps its
+ * own until it runs again.
  */
-#define SCRATCH_SLOTS 4	 /* the arithmetic of scratch_claim() depends on it */
+#define SCRATCH_SLOTS 4	 /* the arithmetic of scratch_claim_slot() depends on it */
 #define RECENT_STACKS 32 /* a power of two */
 
 struct here {
