@@ -67,9 +67,9 @@ struct estimate_clock {
 
 /*
  * A stratum is over.  stratum_progress: of all of it.  design_weight S_h / L_h
- * and window_progress (what counts of it, guard taken off), both 0 where the
- * window was missed.  hits: always-on hits behind window_progress; where
- * progress is reckoned in time, a large number.
+ * and window_progress (to the detach's start; the guard is samples.h's), both 0
+ * where the window was missed.  hits: always-on hits behind window_progress;
+ * where progress is reckoned in time, a large number.
  */
 void estimate_clock_add(struct estimate_clock *clock, double stratum_progress, double design_weight,
 			double window_progress, double hits);
