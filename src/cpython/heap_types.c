@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "cpython/census.h"
 #include "cpython/refcount.h"
 #include "cpython/types.h"
@@ -28,7 +29,18 @@ static const char raw_name[] = "(raw buffers)";
 static const char parked_name[] = "(free lists)";
 static const char unread_name[] = "(unread)";
 
+#define RECENT_TYPES 1024 /* a power of two */
+
+/* What was answered a moment ago: most blocks are of few types. */
+struct recent_type {
+	uint64_t address;	      /* 0: nothing here */
+	const struct type_info *type; /* NULL: it is none */
+	uint64_t row;		      /* of the type, if has_row */
+	bool has_row;
+};
+
 struct type_tally {
+	struct recent_type recent[RECENT_TYPES];
 	struct type_cache *cache;
 	const struct census *census;
 	heap_owner_visitor *visit; /* instead of the sums; NULL: they are made */
@@ -65,17 +77,49 @@ static int tally_row(struct type_tally *tally, uint64_t key, const char *name, u
 	return 0;
 }
 
+static struct recent_type *tally_recent(struct type_tally *tally, uint64_t address)
+{
+	return &tally->recent[hash_u64(address) % RECENT_TYPES];
+}
+
+/* The type at an address, by way of those met a moment ago. NULL: none. */
+static const struct type_info *tally_type(struct type_tally *tally, uint64_t address)
+{
+	struct recent_type *recent = tally_recent(tally, address);
+	const struct type_info *type = NULL;
+
+	if (recent->address == address)
+		return recent->type;
+	/* Types are larger than any block. */
+	if (census_in_arena(tally->census, address) ||
+	    type_cache_look(tally->cache, address, &type, NULL) < 0)
+		type = NULL;
+	*recent = (struct recent_type){.address = address, .type = type};
+	return type;
+}
+
 /* key: the type, or for what has none the address of its name, which no type has. */
 static int tally_add(struct type_tally *tally, uint64_t key, const char *name, uint64_t objects,
 		     uint64_t bytes)
 {
-	uint64_t *index;
-	int error = tally_row(tally, key, name, &index);
+	struct recent_type *recent = tally_recent(tally, key);
+	uint64_t *index, row = recent->row;
+	int error;
 
-	if (error < 0)
-		return error;
-	tally->counts[*index].objects += objects;
-	tally->counts[*index].bytes += bytes;
+	if (recent->address != key || !recent->has_row) {
+		error = tally_row(tally, key, name, &index);
+		if (error < 0)
+			return error;
+		row = *index;
+		if (recent->address != key && key & 1) /* nobody's type */
+			*recent = (struct recent_type){.address = key};
+		if (recent->address == key) {
+			recent->row = row;
+			recent->has_row = true;
+		}
+	}
+	tally->counts[row].objects += objects;
+	tally->counts[row].bytes += bytes;
 	return 0;
 }
 
@@ -185,13 +229,12 @@ static enum block_holds block_try(struct type_tally *tally, struct bytes block, 
 	    !bytes_read(object, layout->object_refcount, &refcount, sizeof(refcount)) ||
 	    !bytes_read(object, layout->object_type, &address, sizeof(address)))
 		return BLOCK_RAW;
-	if (address == 0 || address % 8 || address >= ADDRESS_MAX ||
-	    census_in_arena(tally->census, address))
-		return BLOCK_RAW; /* types are larger than any block */
+	if (address == 0 || address % 8 || address >= ADDRESS_MAX)
+		return BLOCK_RAW;
 	if (!refcount_plausible(tally, refcount) && !word_is_parked(tally, refcount))
 		return BLOCK_RAW;
-	if (type_cache_look(cache, address, &type, NULL) < 0 ||
-	    type->object_offset + cache->debug_bytes != offset ||
+	type = tally_type(tally, address);
+	if (!type || type->object_offset + cache->debug_bytes != offset ||
 	    !size_plausible(cache, type, object, block_size - offset))
 		return BLOCK_RAW;
 	*ret_type = type;
@@ -220,9 +263,9 @@ static int tally_block(struct type_tally *tally, struct bytes head, uint64_t add
 		holds = block_try(tally, head, offset, block_size, &type);
 	}
 	if (tally->visit)
-		return holds == BLOCK_OBJECT && may_own(type) ?
-			       tally->visit(tally->context, address + offset, type->address) :
-			       0;
+		return holds == BLOCK_OBJECT && may_own(type)
+			       ? tally->visit(tally->context, address + offset, type->address)
+			       : 0;
 	if (holds == BLOCK_OBJECT)
 		return tally_add(tally, type->address, type->name, 1, block_size);
 	return tally_add_untyped(tally, holds == BLOCK_PARKED ? parked_name : raw_name, 1,
@@ -301,7 +344,7 @@ static int tally_batch(struct type_tally *tally, struct pool_batch *batch)
 		struct memory_piece *piece = &batch->pieces[i];
 		size_t size = piece->error ? read_pages(memory, piece) : piece->size;
 
-		error = tally_pool(tally, batch->pools[i], (struct bytes){ piece->buffer, size });
+		error = tally_pool(tally, batch->pools[i], (struct bytes){piece->buffer, size});
 	}
 	batch->n = 0;
 	return error;
@@ -320,7 +363,7 @@ static int tally_pools(struct type_tally *tally)
 	const struct census *census = tally->census;
 	size_t max = census->n_pools < POOL_BATCH ? census->n_pools + 1 : POOL_BATCH;
 	_cleanup_free_ uint8_t *buffer = malloc(max * census->pool_size);
-	struct pool_batch batch = { .n = 0 };
+	struct pool_batch batch = {.n = 0};
 	int error = buffer ? 0 : -ENOMEM;
 
 	for (size_t i = 0; i < census->n_pools && !error; i++) {
