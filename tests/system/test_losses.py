@@ -40,6 +40,21 @@ def growing_elsewhere(report, *marked):
             and not any(frame["function"] in marked for frame in site["stack"])]
 
 
+def starved(pid, *options):
+    """What a session says whose ring is too small for the time in which it does not run."""
+    with session("-mexact", "--pid", pid, "--duration", "10s", "--interval", "1s", *options,
+                 env=SMALLEST) as process:
+        support.wait_attached(pid)
+        for _ in range(3):
+            time.sleep(1)
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(1)
+            process.send_signal(signal.SIGCONT)
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    return stdout
+
+
 def check_losses_are_told(report):
     told = {loss["reason"]: loss["count"] for loss in report["losses"]}
     assert told.get("ring_full", 0) > 1000, report["losses"]
@@ -50,14 +65,11 @@ def test_a_ring_too_small_loses_records_and_the_report_says_so(stock, tmp_path):
     (tmp_path / "growing.py").write_text(GROWING)
     with Program(stock, tmp_path, "growing.py") as target:
         target.expect("ready")
-        report = report_of(pyleakd("-mexact", "--pid", target.pid, "--duration", "10s",
-                                   "--interval", "1s",
-                                   "--format", "json", env=SMALLEST))
+        report = json.loads(starved(target.pid, "--format", "json"))
         check_losses_are_told(report)
         assert report["session"]["coverage_ratio"] < 0.95, report["session"]
         assert growing_elsewhere(report, "grow") == []
-        text = pyleakd("-mexact", "--pid", target.pid, "--duration", "3s", "--interval", "500ms",
-                       env=SMALLEST).stdout.splitlines()
+        text = starved(target.pid).splitlines()
         head = " ".join(text[:8])
         assert "LOST" in head and "UNSEEN" in head and "ring buffer" in head, text[:10]
         assert "none lost" not in "\n".join(text), text[-2:]
@@ -68,9 +80,7 @@ def test_a_ring_too_small_makes_no_leak_of_what_comes_and_goes(stock):
     """Frees are lost too, and the pools tell what has died."""
     with Program(stock, TARGETS, "busy.py") as target:
         target.expect("work")
-        report = report_of(pyleakd("-mexact", "--pid", target.pid, "--duration", "10s",
-                                   "--interval", "1s",
-                                   "--format", "json", env=SMALLEST))
+        report = json.loads(starved(target.pid, "--format", "json"))
         check_losses_are_told(report)
         assert growing_elsewhere(report) == []
         outstanding = sum(site["outstanding_bytes"] for site in report["sites"])
