@@ -255,7 +255,7 @@ int recording_write_mark(struct recording_writer *writer, const struct recording
 
 	begin_handling(writer);
 	/* On disk up to here: a session that is killed loses an interval at most. */
-	if (mark->kind != RECORDING_DRAINED)
+	if (mark->kind != RECORDING_DRAINED && mark->kind != RECORDING_FORGET_CODES)
 		flush(writer);
 	return add_item(writer, RECORDING_ITEM_MARK, &item, sizeof(item), NULL, 0);
 }

@@ -42,7 +42,7 @@ enum recording_mark_kind {
 	RECORDING_TICK = 2,	    /* an interval ended: what follows is its reconciliation */
 	RECORDING_DRAINED = 3,	    /* within one: the ring was taken up to here */
 	RECORDING_STOPPED = 4,	    /* the probes are out */
-	RECORDING_FORGET_CODES = 5, /* code objects were read anew from here on */
+	RECORDING_FORGET_CODES = 5, /* code objects are compared with the target from here on */
 	RECORDING_REPORTED = 6,	    /* a report was made; the last one is the session's */
 };
 

@@ -79,6 +79,9 @@ static int take_mark(struct replay *replay, const struct recording_mark *mark)
 	switch (mark->kind) {
 	case RECORDING_STARTED:
 		return begin(replay);
+	case RECORDING_FORGET_CODES:
+		code_cache_begin_look(session->codes);
+		return 0;
 	case RECORDING_TICK:
 	case RECORDING_REPORTED:
 		/* Not a clock's time, or one that runs backwards. */

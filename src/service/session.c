@@ -302,6 +302,7 @@ void session_refresh_stacks(struct session *session, double time_seconds)
 
 	if (time_seconds - session->codes_looked_at_seconds >= SESSION_CODES_SECONDS) {
 		session->codes_looked_at_seconds = time_seconds;
+		recorded_mark(session, RECORDING_FORGET_CODES, time_seconds, 0);
 		code_cache_begin_look(session->codes);
 	}
 	if (!session->codes_died || session->state != SESSION_PROBED ||
