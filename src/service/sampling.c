@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "service/sampling_private.h"
+#include "target/process.h"
 
 DEFINE_CLEANUP(struct sampling *, sampling_free)
 DEFINE_CLEANUP(struct census *, census_free)
@@ -18,12 +19,27 @@ void sampling_free(struct sampling *sampling)
 	governor_free(sampling->governor);
 	samples_free(sampling->samples);
 	liveness_free(sampling->liveness);
+	glibc_free(sampling->glibc);
 	free(sampling->site_hits);
 	free(sampling->group_of_site);
 	free(sampling);
 }
 
 /* --- the start --- */
+
+/* Without, the life of what the C library gives out can't be told: it counts as unknown. */
+static void start_native(struct session *session, struct sampling *sampling)
+{
+	const struct opening_file *libc = &session->target->libc;
+	struct fault fault = { 0 };
+
+	if (libc->image && glibc_new(interpreter_memory(session->interpreter), libc->image,
+				     libc->bias, &sampling->glibc, &fault) == 0)
+		liveness_set_glibc(sampling->liveness, sampling->glibc);
+	else
+		session_refuse(session, "native allocations",
+			       "what lives can't be told in this C library: they are not counted");
+}
 
 int sampling_start(struct session *session)
 {
@@ -35,6 +51,7 @@ int sampling_start(struct session *session)
 		return -ENOMEM;
 	sampling->budget_ratio = session->options.budget_ratio;
 	sampling->closing_position = UINT64_MAX;
+	process_cpu_ns(session->facts.pid, &sampling->started_cpu_ns);
 	r = sampling_sites_init(session, sampling);
 	if (r < 0)
 		return r;
@@ -48,6 +65,7 @@ int sampling_start(struct session *session)
 	r = liveness_new(session->interpreter, session->types, &sampling->liveness);
 	if (r < 0)
 		return r;
+	start_native(session, sampling);
 	if (census_take(session->interpreter, true, &census, NULL) == 0) {
 		sampling->baseline = sampling->totals = *census_totals(census);
 		sampling->totals_valid = true;
@@ -159,146 +177,6 @@ bool sampling_record(struct session *session, const struct wire_header *record)
 	}
 }
 
-/* --- opening and closing --- */
-
-static uint64_t always_on_hits(const struct session *session)
-{
-	uint64_t hits = 0;
-
-	for (unsigned group = 0; group < GOVERNOR_ALWAYS_ON_GROUPS; group++)
-		if (session->sampling->openings[group].open)
-			hits += sampling_group_hits(session, group);
-	return hits;
-}
-
-static void drain(struct session *session)
-{
-	uint64_t until = capture_produced(session->capture);
-
-	while (capture_consumed(session->capture) < until)
-		if (session_consume(session, 0) <= 0)
-			break;
-}
-
-/* What was seen before is told apart from what is seen with these sites in, or out. */
-static void tell_sites(struct session *session, unsigned group, enum sample_site state)
-{
-	struct sampling *sampling = session->sampling;
-
-	drain(session);
-	for (size_t i = 0; i < sampling->n_sites; i++)
-		if (sampling->group_of_site[i] == group)
-			samples_site_is(sampling->samples, (uint16_t)i, state);
-}
-
-static int open_group(struct session *session, const struct governor_step *step, double now)
-{
-	struct sampling *sampling = session->sampling;
-	struct sampling_opening *opening = &sampling->openings[step->group];
-	uint64_t began_ns = clock_monotonic_ns();
-	bool window = step->group >= GOVERNOR_ALWAYS_ON_GROUPS;
-	double attach_seconds;
-	int r;
-
-	drain(session);
-	*opening = (struct sampling_opening){
-		.open = true,
-		.window = window ? ++sampling->last_window : 0,
-		.opened = now,
-		.stratum_seconds = step->stratum_seconds,
-		.complete = step->complete,
-		.learning = step->learning,
-		.always_on_hits = always_on_hits(session),
-	};
-	if (window) {
-		sampling->open_window = opening->window;
-		sampling->window_group = step->group;
-		sampling->window_sightings = sampling->window_sightings_before = 0;
-	}
-	r = sampling_open_sites(session, step);
-	if (r < 0) {
-		opening->open = false;
-		if (window) {
-			sampling->open_window = 0;
-			turn_give(session->options.turn, session);
-		}
-		governor_note_refused(sampling->governor, step->group, now);
-		return r == -ESRCH ? r : 0;
-	}
-	tell_sites(session, step->group, window ? SAMPLE_SITE_WINDOW : SAMPLE_SITE_ALWAYS);
-	attach_seconds = (double)(clock_monotonic_ns() - began_ns) / NS_PER_SECOND;
-	opening->opened = now + attach_seconds / 2;
-	governor_note_opened(sampling->governor, step->group, now + attach_seconds,
-			     attach_seconds);
-	return 0;
-}
-
-/*
- * How far the target came while a window was open, in seconds at full speed: by
- * the clock less what the probes took, for want of a better clock.
- */
-static double window_progress(const struct session *session, const struct sampling_opening *opening,
-			      const struct capture_group_use *use, double closing)
-{
-	double seconds = closing - opening->opened;
-	double taken = (double)use->hits * session->hit_seconds;
-
-	/* One that was nearly stopped still came as far as its hits tell. */
-	return fmax(seconds - taken, seconds / 50);
-}
-
-static void end_window(struct session *session, struct sampling_opening *opening,
-		       const struct capture_group_use *use, double closing, double closed)
-{
-	struct sampling *sampling = session->sampling;
-	double progress = window_progress(session, opening, use, closing);
-	const struct window_facts facts = {
-		.window = opening->window,
-		.opened = opening->opened,
-		.closed = closed,
-		.progress = progress,
-		.stratum_progress = opening->stratum_seconds > 0 ?
-					    opening->stratum_seconds - (closed - opening->opened) +
-						    progress :
-					    0,
-		.sightings_before_detach = sampling->window_sightings_before,
-		.stream = (uint8_t)(sampling->window_group - GOVERNOR_ALWAYS_ON_GROUPS),
-		.complete = opening->complete,
-	};
-
-	samples_window_end(sampling->samples, &facts);
-	sampling->open_window = 0;
-	turn_give(session->options.turn, session);
-	sampling->closing_position = UINT64_MAX;
-	sampling->windows++;
-}
-
-static void close_group(struct session *session, unsigned group, double now)
-{
-	struct sampling *sampling = session->sampling;
-	struct sampling_opening *opening = &sampling->openings[group];
-	struct capture_group_use use = { 0 };
-	uint64_t began_ns = clock_monotonic_ns();
-	double detach_seconds;
-
-	tell_sites(session, group, SAMPLE_SITE_OFF);
-	sampling->closing_position = capture_produced(session->capture);
-	sampling_close_sites(session, group, &use);
-	detach_seconds = (double)(clock_monotonic_ns() - began_ns) / NS_PER_SECOND;
-	if (opening->window) {
-		sampling->closing_position = use.produced_at_closing;
-		drain(session);
-		end_window(session, opening, &use, now, now + detach_seconds);
-	}
-	sampling->closing_position = UINT64_MAX;
-	opening->open = false;
-	for (size_t i = 0; i < sampling->n_sites; i++)
-		if (sampling->group_of_site[i] == group)
-			sampling->group_of_site[i] = SAMPLING_NO_GROUP;
-	governor_note_closed(sampling->governor, group, now + detach_seconds, detach_seconds,
-			     use.hits, use.limited);
-}
-
 /* --- a step --- */
 
 static void count_hits(struct session *session, double now)
@@ -326,9 +204,9 @@ static int act(struct session *session, double *now, const struct governor_step 
 	int r = 0;
 
 	if (step->act == GOVERNOR_OPEN)
-		r = open_group(session, step, *now);
+		r = sampling_open_group(session, step, *now);
 	else
-		close_group(session, step->group, *now);
+		sampling_close_group(session, step->group, *now);
 	*now += (double)(clock_monotonic_ns() - began_ns) / NS_PER_SECOND;
 	session->sampling->now = *now;
 	return r;
@@ -404,6 +282,6 @@ void sampling_stop(struct session *session)
 
 	for (unsigned group = GOVERNOR_GROUPS; group-- > 0;)
 		if (sampling->openings[group].open)
-			close_group(session, group, sampling->now);
+			sampling_close_group(session, group, sampling->now);
 	turn_give(session->options.turn, session);
 }

@@ -5,6 +5,7 @@
 
 #include "capture/governor.h"
 #include "capture/windows.h"
+#include "cpython/glibc.h"
 #include "cpython/liveness.h"
 #include "ledger/samples.h"
 #include "service/sampling.h"
@@ -38,19 +39,29 @@ struct sampling_opening {
 	uint32_t window; /* number, 0: not a window */
 	double opened;
 	double stratum_seconds;
+	double stratum_ends; /* of what it stands for; of learning windows: with them */
 	bool complete, learning;
-	uint64_t always_on_hits; /* of the progress clock, when it opened */
+	uint64_t always_on_hits, cpu_ns; /* so far, when it was open */
+};
+
+/* Hits of always-on sites in windows: as many as there would be at full speed, and as there were. */
+struct sampling_clock {
+	double expected, actual;
 };
 
 struct sampling {
 	struct governor *governor;
 	struct samples *samples;
 	struct liveness *liveness;
+	struct glibc *glibc; /* NULL: another allocator, whose blocks don't tell of their life */
 	double budget_ratio;
 	size_t n_python, n_sites; /* of the interpreter's plan; and with the C library's */
 	uint64_t *site_hits;
 	uint8_t *group_of_site; /* the governor's; SAMPLING_NO_GROUP: in none */
 	struct sampling_opening openings[GOVERNOR_GROUPS];
+	struct sampling_clock clocks[GOVERNOR_GROUPS];
+	uint64_t started_cpu_ns; /* of the target */
+	double covered_until[GOVERNOR_GROUPS]; /* windows: what the last one stands for ends here */
 
 	uint32_t last_window, open_window;
 	unsigned window_group; /* of the window that is open, or was last */
@@ -76,6 +87,10 @@ void sampling_close_sites(struct session *session, unsigned group, struct captur
 uint64_t sampling_group_hits(const struct session *session, unsigned group);
 /* Into site_hits. */
 int sampling_count_sites(struct session *session);
+
+/* sampling_windows.c */
+int sampling_open_group(struct session *session, const struct governor_step *step, double now);
+void sampling_close_group(struct session *session, unsigned group, double now);
 
 /* sampling_looks.c */
 int sampling_look(struct session *session, double time_seconds, bool all);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -341,6 +342,20 @@ int process_memory(pid_t pid, struct process_memory *ret)
 	proc_field_u64(status, "RssShmem", &memory.shared_bytes);
 	proc_field_u64(status, "VmSwap", &memory.swapped_bytes);
 	*ret = memory;
+	return 0;
+}
+
+int process_cpu_ns(pid_t pid, uint64_t *ret)
+{
+	struct timespec time;
+	clockid_t clock;
+	int r = clock_getcpuclockid(pid, &clock);
+
+	if (r != 0)
+		return -r;
+	if (clock_gettime(clock, &time) < 0)
+		return -errno;
+	*ret = (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
 	return 0;
 }
 

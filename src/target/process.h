@@ -100,6 +100,9 @@ struct process_memory {
  */
 int process_memory(pid_t pid, struct process_memory *ret);
 
+/* CPU time of all its threads, gone ones too, in nanoseconds. -ESRCH. */
+int process_cpu_ns(pid_t pid, uint64_t *ret);
+
 /* Does a seccomp filter judge its system calls (any thread's)? */
 int process_has_seccomp_filter(pid_t pid, bool *ret);
 
