@@ -37,3 +37,5 @@ fast "$build/bench/governor"
 echo "== exact mode, whole sessions"
 export PYLEAKD=$build/pyleakd
 fast /usr/bin/python3 bench/exact.py
+echo "== census: reading heaps from outside (4 GB: bench/census.py)"
+BUILD=$build /usr/bin/python3 bench/census.py --mebibytes 50 200 1000
