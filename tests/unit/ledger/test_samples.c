@@ -365,9 +365,12 @@ TEST(a_mixed_type_counts_from_complete_windows_only)
 	assert_true(bytes_of(samples, A, 2) == 0);
 	see_cold(samples, 0x2000, A, 3);
 	assert_int_equal(totals_of(samples).displaced, 1);
-	/* In the window an always-on site's sighting weighs like any other of it. */
+	/*
+	 * In the window an always-on site's sighting weighs like any other of it; the
+	 * last is too young, and does not count by itself instead.
+	 */
 	for (uint64_t i = 0; i < 10; i++)
-		see(samples, 0x3000 + 16 * i, A, 2, i < 5 ? SAMPLE_ALWAYS_ON : SAMPLE_WINDOW, 10);
+		see(samples, 0x3000 + 16 * i, A, 2, i < 5 ? SAMPLE_WINDOW : SAMPLE_ALWAYS_ON, 10);
 	assert_int_equal(samples_window_end(samples, &facts), 0);
 	look(samples, 12, everything_lives);
 	assert_true(fabs(bytes_of(samples, A, 12) - 9 * 64 * 100) < 1e-6);
