@@ -29,7 +29,7 @@ WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes 
 CFLAGS ?= -O2 -g
 ALL_CFLAGS = -std=gnu17 $(CFLAGS) $(WARN) -fno-strict-aliasing -D_GNU_SOURCE \
 	-DPYLEAKD_VERSION='"$(VERSION)"' -Iinclude -Isrc -I$(BUILD)/gen $(SANITIZE)
-LIBS := -lbpf -lelf -ldw -lz -lZydis -lZycore -lsystemd -ljansson -lm
+LIBS := -lbpf -lelf -ldw -lz -lZydis -lZycore -lsystemd -ljansson -lmicrohttpd -lm
 
 # --- rooms: a static library each -------------------------------------------------------------
 room_sources = $(sort $(wildcard src/$(1)/*.c))

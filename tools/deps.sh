@@ -12,6 +12,7 @@ cd "$(dirname "$0")/.." || exit 1
 # Build; lint; tests. numpy, gevent and uwsgi are targets of the system tests.
 PACKAGES='gcc libc6-dev make clang llvm libclang-rt-14-dev
 	libelf-dev libdw-dev zlib1g-dev libzydis-dev libsystemd-dev libjansson-dev
+	libmicrohttpd-dev
 	clang-format universal-ctags
 	libcmocka-dev python3 python3-pytest python3-numpy python3-gevent
 	uwsgi-core uwsgi-plugin-python3

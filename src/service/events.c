@@ -62,9 +62,8 @@ int events_watch_exit(sd_event *event, pid_t pid, sd_event_io_handler_t handler,
 	return sd_event_add_io(event, &sources->exit, sources->pidfd, EPOLLIN, handler, userdata);
 }
 
-int events_watch_ring(sd_event *event, const struct session *session,
-		      sd_event_io_handler_t handler, void *userdata,
-		      struct session_sources *sources)
+int events_watch_ring(sd_event *event, const struct session *session, sd_event_io_handler_t handler,
+		      void *userdata, struct session_sources *sources)
 {
 	int fd = session_fd(session);
 

@@ -24,7 +24,7 @@ struct session_sources {
 	sd_event_source *exit;
 	sd_event_source *ring; /* NULL without probes */
 };
-#define SESSION_SOURCES_NONE ((struct session_sources){ .pidfd = -1 })
+#define SESSION_SOURCES_NONE ((struct session_sources){.pidfd = -1})
 
 /* *sources is SESSION_SOURCES_NONE before. -ESRCH: the process is gone already. */
 int events_watch_exit(sd_event *event, pid_t pid, sd_event_io_handler_t handler, void *userdata,
@@ -33,9 +33,8 @@ int events_watch_exit(sd_event *event, pid_t pid, sd_event_io_handler_t handler,
  * Edge-triggered: called for what the programs find worth waking somebody for,
  * and not for every record that lies there.  Nothing where there is no ring.
  */
-int events_watch_ring(sd_event *event, const struct session *session,
-		      sd_event_io_handler_t handler, void *userdata,
-		      struct session_sources *sources);
+int events_watch_ring(sd_event *event, const struct session *session, sd_event_io_handler_t handler,
+		      void *userdata, struct session_sources *sources);
 /* Before the session is freed, whose ring it is. */
 void events_forget_ring(struct session_sources *sources);
 void session_sources_done(struct session_sources *sources);

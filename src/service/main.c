@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "service/adhoc.h"
 #include "service/check.h"
+#include "service/daemon.h"
 #include "service/options.h"
 #include "service/replay.h"
 
@@ -35,6 +36,8 @@ int main(int argc, char *argv[])
 	switch (options.command) {
 	case COMMAND_ATTACH:
 		return adhoc_attach(&options);
+	case COMMAND_DAEMON:
+		return daemon_run(&options);
 	case COMMAND_RUN:
 		return adhoc_run(&options);
 	case COMMAND_CHECK:

@@ -106,8 +106,8 @@ static const struct row rows[] = {
 	{0, "no-probes", NULL, TYPE_FLAG, FIELD(no_probes), .with = WITH_SESSION,
 	 .key = "no-probes",
 	 .help = "watch only: the census and the totals, no breakpoint in the target"},
-	{0, "config", "FILE", TYPE_FILE, FIELD(config), .with = WITH_ANY,
-	 .help = "the daemon's configuration; the daemon is not there yet"},
+	{0, "config", "FILE", TYPE_FILE, FIELD(config), .with = WITH(COMMAND_DAEMON),
+	 .standard = CONFIG_FILE_DEFAULT, .help = "the daemon's configuration"},
 	{'h', "help", NULL, TYPE_COMMAND, .value = COMMAND_HELP, .with = WITH_ANY,
 	 .help = "this text"},
 	{'V', "version", NULL, TYPE_COMMAND, .value = COMMAND_VERSION, .with = WITH_ANY,
@@ -123,6 +123,8 @@ static const struct {
 	enum command command;
 	const char *usage, *help;
 } commands[] = {
+	{NULL, COMMAND_DAEMON, "pyleakd [--config FILE]",
+	 "the daemon: all Python processes of the host"},
 	{NULL, COMMAND_ATTACH, "pyleakd --pid PID [options]",
 	 "an ad hoc session on one or more processes"},
 	{"run", COMMAND_RUN, "pyleakd run [options] -- COMMAND...",
@@ -140,7 +142,8 @@ struct parser {
 	size_t at;
 	struct options options;
 	bool command_given;
-	uint64_t given; /* a bit a row */
+	uint64_t given;	    /* a bit a row */
+	const char *dashes; /* before an option's name in messages: "--", or "" for a key */
 	char *message;
 };
 
@@ -167,11 +170,11 @@ static int take_duration(struct parser *parser, const struct row *row, const cha
 	int r = parse_duration_ns(text, &ns);
 
 	if (r == -EINVAL)
-		return refuse(parser, "--%s: '%.64s' is not a time: write for example %s",
-			      row->name, text, time_example(row));
+		return refuse(parser, "%s%s: '%.64s' is not a time: write for example %s",
+			      parser->dashes, row->name, text, time_example(row));
 	if (r < 0 || (double)ns < row->min * NS_PER_SECOND || (double)ns > row->max * NS_PER_SECOND)
-		return refuse(parser, "--%s: '%.64s' is out of bounds: from 100ms to %.0f days",
-			      row->name, text, floor(row->max / 86400));
+		return refuse(parser, "%s%s: '%.64s' is out of bounds: from 100ms to %.0f days",
+			      parser->dashes, row->name, text, floor(row->max / 86400));
 	*value = ns;
 	return 0;
 }
@@ -180,8 +183,8 @@ static int take_number(struct parser *parser, const struct row *row, const char 
 		       uint64_t *ret)
 {
 	if (parse_u64(text, (uint64_t)row->min, (uint64_t)row->max, ret) < 0)
-		return refuse(parser, "--%s: '%.64s' is not a number from %.0f to %.0f: give one",
-			      row->name, text, row->min, row->max);
+		return refuse(parser, "%s%s: '%.64s' is not a number from %.0f to %.0f: give one",
+			      parser->dashes, row->name, text, row->min, row->max);
 	return 0;
 }
 
@@ -216,8 +219,8 @@ static int take_percent(struct parser *parser, const struct row *row, const char
 
 	if (size == 0 || size > PERCENT_DIGITS_MAX || text[size] != '\0' ||
 	    (strtod(text, &end), *end != '\0') || value < row->min || value > row->max)
-		return refuse(parser, "--%s: '%.64s' is not a percentage from %g to %g: give one",
-			      row->name, text, row->min, row->max);
+		return refuse(parser, "%s%s: '%.64s' is not a percentage from %g to %g: give one",
+			      parser->dashes, row->name, text, row->min, row->max);
 	*(double *)((char *)&parser->options + row->offset) = value;
 	return 0;
 }
@@ -225,7 +228,8 @@ static int take_percent(struct parser *parser, const struct row *row, const char
 static int take_file(struct parser *parser, const struct row *row, const char *text)
 {
 	if (*text == '\0')
-		return refuse(parser, "--%s: the file has no name: give one", row->name);
+		return refuse(parser, "%s%s: the file has no name: give one", parser->dashes,
+			      row->name);
 	*(const char **)((char *)&parser->options + row->offset) = text;
 	return 0;
 }
@@ -236,13 +240,13 @@ static int take_choice(struct parser *parser, const struct row *row, const char 
 		if (strcmp(choice->name, text) != 0)
 			continue;
 		if (choice->refusal)
-			return refuse(parser, "--%s %s is not there yet: %s", row->name, text,
-				      choice->refusal);
+			return refuse(parser, "%s%s %s is not there yet: %s", parser->dashes,
+				      row->name, text, choice->refusal);
 		*(unsigned *)((char *)&parser->options + row->offset) = choice->value;
 		return 0;
 	}
-	return refuse(parser, "--%s: '%.64s' is none of %s: choose one", row->name, text,
-		      row->argument);
+	return refuse(parser, "%s%s: '%.64s' is none of %s: choose one", parser->dashes, row->name,
+		      text, row->argument);
 }
 
 static int take(struct parser *parser, const struct row *row, const char *text)
@@ -431,12 +435,23 @@ static int check_rows(struct parser *parser)
 	return 0;
 }
 
+/* Without a process or a command to look at, it is the daemon. */
+static int choose_daemon(struct parser *parser)
+{
+	uint64_t config = 1ULL << (row_of_name("config", strlen("config")) - rows);
+
+	if (parser->command_given || parser->options.n_pids > 0)
+		return 0;
+	if (parser->given & ~config)
+		return refuse(parser, "there is no process to look at: give --pid PID");
+	parser->options.command = COMMAND_DAEMON;
+	return 0;
+}
+
 static int check_command(struct parser *parser)
 {
 	const struct options *options = &parser->options;
 
-	if (options->config || (!parser->command_given && options->n_pids == 0))
-		return refuse(parser, "the daemon comes with --mode sampled: use --pid");
 	if (options->command == COMMAND_RUN && !options->arguments[0])
 		return refuse(parser, "run: there is no command: pyleakd run -- COMMAND...");
 	if (options->command == COMMAND_REPLAY && !options->recording)
@@ -455,6 +470,7 @@ int options_parse(int argc, char *const argv[], struct options *ret, char *ret_m
 	struct parser parser = {
 		.argv = argv,
 		.at = argc > 0 ? 1 : 0,
+		.dashes = "--",
 		.message = ret_message,
 		.options = {.command = COMMAND_ATTACH,
 			    .interval_ns = 5 * NS_PER_SECOND,
@@ -464,6 +480,8 @@ int options_parse(int argc, char *const argv[], struct options *ret, char *ret_m
 	int r = parse_all(&parser);
 
 	if (r == 0)
+		r = choose_daemon(&parser);
+	if (r == 0)
 		r = check_rows(&parser);
 	if (r == 0)
 		r = check_command(&parser);
@@ -471,6 +489,28 @@ int options_parse(int argc, char *const argv[], struct options *ret, char *ret_m
 		return r;
 	*ret = parser.options;
 	return 0;
+}
+
+int options_set(struct options *options, const char *key, const char *value, char *ret_message)
+{
+	struct parser parser = {.options = *options, .dashes = "", .message = ret_message};
+	bool yes = strcmp(value, "yes") == 0;
+	const struct row *row = NULL;
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows) && !row; i++)
+		row = rows[i].key && strcmp(rows[i].key, key) == 0 ? &rows[i] : NULL;
+	if (!row)
+		return -ENOENT;
+	if (row->type != TYPE_FLAG)
+		r = take(&parser, row, value);
+	else if (yes || strcmp(value, "no") == 0)
+		*(bool *)((char *)&parser.options + row->offset) = yes;
+	else
+		r = refuse(&parser, "%s: '%.64s' is neither yes nor no: write one", key, value);
+	if (r == 0)
+		*options = parser.options;
+	return r;
 }
 
 /* --- help and manual --- */

@@ -28,6 +28,7 @@ enum exit_status {
 
 enum command {
 	COMMAND_ATTACH, /* pyleakd --pid PID */
+	COMMAND_DAEMON, /* pyleakd [--config FILE] */
 	COMMAND_RUN,
 	COMMAND_CHECK,
 	COMMAND_REPLAY,
@@ -36,6 +37,8 @@ enum command {
 };
 
 enum session_mode { MODE_EXACT, MODE_SAMPLED };
+
+#define CONFIG_FILE_DEFAULT "/etc/pyleakd.conf"
 
 #define OPTIONS_BUDGET_PERCENT 5 /* where it is not given */
 
@@ -56,7 +59,7 @@ struct options {
 	bool fail_on_leak;
 	const char *record; /* NULL: none is kept */
 	bool no_probes;
-	const char *config;	/* NULL: the daemon, which reads it, is refused until it exists */
+	const char *config;	/* COMMAND_DAEMON; NULL: CONFIG_FILE_DEFAULT, where that is */
 	const char *recording;	/* COMMAND_REPLAY */
 	char *const *arguments; /* COMMAND_RUN: the command, NULL behind the last */
 };
@@ -67,6 +70,13 @@ struct options {
  * without a newline. argv is not changed.
  */
 int options_parse(int argc, char *const argv[], struct options *ret, char *ret_message);
+
+/*
+ * One line of a configuration file: the option whose key it is takes the value.
+ * -ENOENT: no option has that key, nothing is said; -EINVAL: as above.  After an
+ * error options is untouched.
+ */
+int options_set(struct options *options, const char *key, const char *value, char *ret_message);
 
 /* --help; and the manual's table of options, in man(7) macros. 0 or the sink's error. */
 int options_help(const struct sink *sink);

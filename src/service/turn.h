@@ -14,9 +14,9 @@
 #define TURN_ASK_SECONDS 0.002
 #define TURN_WAIT_NS (20 * 1000000ULL)
 
-struct turn { /* zeroed: free */
+struct turn {		    /* zeroed: free */
 	const void *holder; /* NULL: nobody */
-	const void *next; /* who asked while it was taken; NULL: nobody */
+	const void *next;   /* who asked while it was taken; NULL: nobody */
 	uint64_t next_until_ns;
 };
 

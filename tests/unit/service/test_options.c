@@ -131,6 +131,10 @@ static void the_other_commands_are_understood(void **state)
 	assert_string_equal(replay.recording, "tape");
 	assert_int_equal(replay.format, FORMAT_JSON);
 	assert_string_equal(parsed("replay -n 3 -- -odd").recording, "-odd");
+	assert_int_equal(parsed("").command, COMMAND_DAEMON);
+	assert_null(parsed("").config);
+	assert_int_equal(parsed("--config daemon.conf").command, COMMAND_DAEMON);
+	assert_string_equal(parsed("--config daemon.conf").config, "daemon.conf");
 	assert_int_equal(parsed("check").command, COMMAND_CHECK);
 	assert_int_equal(parsed("check").n_pids, 0);
 	assert_int_equal(parsed("check --pid 5").pids[0], 5);
@@ -145,8 +149,9 @@ static void nonsense_is_refused_with_one_line_that_says_what_to_do(void **state)
 	static const struct {
 		const char *line, *says;
 	} cases[] = {
-		{"", "the daemon comes with --mode sampled: use --pid"},
-		{"--config /etc/pyleakd.conf", "the daemon comes with --mode sampled: use --pid"},
+		{"-d 5", "there is no process to look at: give --pid PID"},
+		{"--config daemon.conf -d 5", "there is no process to look at: give --pid PID"},
+		{"-p 1 --config daemon.conf", "--config does not go with --pid"},
 		{"-p 1 -m sampled -r tape", "--record goes with --mode exact"},
 		{"-p 1 -m fast", "--mode: 'fast' is none of sampled|exact"},
 		{"-p 1 -b 5", "--budget goes with --mode sampled"},

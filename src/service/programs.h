@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * What the processes of one program have in common.  A program is a unit or a
+ * container, and a command; its processes may live for minutes only, its sites
+ * outlive them: what each of them gained at a site, past its own warm-up, is
+ * added up and judged as one series.
+ *
+ *	worker 1   ___/‾ dies                    gained: +20 KB
+ *	worker 2        ___/‾ dies                       +20 KB
+ *	the program   20 KB, 40 KB, …            grows: a leak, though no worker lived to show it
+ */
+#ifndef PYLEAKD_SERVICE_PROGRAMS_H
+#define PYLEAKD_SERVICE_PROGRAMS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "judge/judge.h"
+#include "report/snapshot.h"
+#include "service/retained.h"
+#include "target/place.h"
+#include "target/process.h"
+
+#define PROGRAMS_MAX 256
+#define PROGRAM_SITES_MAX 256 /* a program; those that gained least go first */
+#define PROGRAM_NAME_MAX 256
+/* Without a process, a program is remembered so long; a site without being seen. */
+#define PROGRAMS_EXPIRE_SECONDS 3600.0
+/* What a process gains while it is younger is its start. */
+#define PROGRAM_WARMUP_SECONDS 10.0
+
+struct program_site {
+	uint64_t id;
+	char function[PROGRAM_NAME_MAX], file[PROGRAM_NAME_MAX]; /* of the leaf; cut */
+	double gained_bytes; /* by all processes, past their warm-up */
+	double seen_at;
+	struct retained_series series; /* of gained_bytes */
+	struct judgement judgement;
+};
+
+struct program {
+	uint64_t key;
+	struct place place;
+	char command[PROCESS_NAME_MAX];
+	size_t n_processes, n_processes_ever;
+	double left_at;					 /* by the last process */
+	double gained_heap_bytes, gained_resident_bytes; /* as the sites' */
+	double observed_at;				 /* when the last points were added */
+	struct retained retained;
+	struct program_site *sites; /* ascending by id */
+	size_t n_sites;
+};
+
+struct programs {
+	struct program *items[PROGRAMS_MAX];
+	size_t n;
+};
+
+int programs_new(struct programs **ret);
+void programs_free(struct programs *programs);
+
+/* A process joins its program. NULL: there are PROGRAMS_MAX, all with processes, or no memory. */
+struct program *programs_join(struct programs *programs, const struct place *place,
+			      const char *command);
+void programs_leave(struct programs *programs, struct program *program, double now);
+/* Programs that have had no process for too long go. */
+void programs_expire(struct programs *programs, double now);
+
+/*
+ * A process of the program has a new snapshot; before: its last one, or NULL.
+ * What it gained counts where both are of one session and it is past its
+ * warm-up.  interval_seconds: between two points of the series.  0 or -ENOMEM.
+ */
+int program_observe(struct program *program, const struct snapshot *before,
+		    const struct snapshot *snapshot, double age_seconds, double now,
+		    double interval_seconds);
+
+#endif
