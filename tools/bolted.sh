@@ -37,7 +37,7 @@ SOURCES='3.11 bookworm
 # test_generators stays out: it ends the instrumented interpreter; and so does what needs the
 # modules that only serve tests, which are not built (make stops where a test fails).
 TRAINING='-m test --pgo --timeout=600 test_json test_re test_dict test_list test_set test_struct
-	test_dataclasses test_class test_raise test_exception_variations test_float test_bytes'
+	test_dataclasses test_raise test_exception_variations test_float test_bytes'
 TRAINING=$(echo $TRAINING)
 
 # What CPython 3.13 passes (configure.ac, BOLT_COMMON_FLAGS and BOLT_APPLY_FLAGS), for 3.11 too,
