@@ -44,7 +44,8 @@ TRAINING=$(echo $TRAINING)
 # but for -update-debug-sections: there BOLT 19 ends by a segmentation fault.
 # BOLT 19 can't do computed jumps in position-independent code, so the evaluation loop and the
 # regular expressions' matchers stay where they were, in .bolt.org.text.
-BOLT_COMMON='-skip-funcs=_PyEval_EvalFrameDefault,sre_ucs1_match/1,sre_ucs2_match/1,sre_ucs4_match/1'
+COMPUTED_JUMPS='_PyEval_EvalFrameDefault,sre_ucs1_match/1,sre_ucs2_match/1,sre_ucs4_match/1'
+BOLT_COMMON="-skip-funcs=$COMPUTED_JUMPS"
 BOLT_APPLY='-reorder-blocks=ext-tsp -reorder-functions=cdsort
 	-split-functions -icf=1 -inline-all -split-eh -reorder-functions-use-hot-size
 	-peepholes=none -jump-tables=aggressive -inline-ap -indirect-call-promotion=all
@@ -58,8 +59,8 @@ install_packages() {
 	local package
 	local -a missing=()
 	for package in $PACKAGES; do
-		[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
-			missing+=("$package")
+		dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null |
+			grep -qx installed || missing+=("$package")
 	done
 	[ ${#missing[@]} != 0 ] || return 0
 	say "installing ${missing[*]}"
