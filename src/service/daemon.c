@@ -2,6 +2,7 @@
 #include "service/daemon.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -188,11 +189,25 @@ static void daemon_done(struct daemon *daemon)
 	config_done(&daemon->config);
 }
 
+/*
+ * A census takes and gives back tens of megabytes.  glibc learns from that to
+ * keep such blocks in its heap, between what stays: the thresholds are fixed
+ * where they begin, so that they come from mappings of their own, and go.
+ */
+#define MALLOC_THRESHOLD_BYTES (128 << 10)
+
+static void keep_own_memory_small(void)
+{
+	mallopt(M_MMAP_THRESHOLD, MALLOC_THRESHOLD_BYTES);
+	mallopt(M_TRIM_THRESHOLD, MALLOC_THRESHOLD_BYTES);
+}
+
 int daemon_run(const struct options *options)
 {
 	struct daemon daemon = {0};
 	int r;
 
+	keep_own_memory_small();
 	r = load(&daemon, options);
 	if (r == 0)
 		r = prepare(&daemon);

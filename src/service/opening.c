@@ -52,8 +52,9 @@ void opening_free(struct opening *opening)
 }
 
 /* Opens a mapped file as an image and finds where it lies. -ENOEXEC: no ELF file for x86-64. */
-static int open_file(const struct maps *maps, const struct maps_file *mapped,
-		     struct opening_file *ret, struct fault *reterr_fault)
+static int open_file(const struct maps *maps, struct images *images,
+		     const struct maps_file *mapped, struct opening_file *ret,
+		     struct fault *reterr_fault)
 {
 	CLEANUP(image_free) struct image *image = NULL;
 	_cleanup_free_ char *path = NULL;
@@ -67,7 +68,7 @@ static int open_file(const struct maps *maps, const struct maps_file *mapped,
 	r = maps_open(maps, mapped->text, &fd, path);
 	if (r < 0)
 		return r;
-	r = image_new(fd, &image, reterr_fault);
+	r = images_open(images, fd, &image, reterr_fault);
 	if (r < 0)
 		return r;
 	r = maps_load_bias(mapped->text, image, &bias);
@@ -92,6 +93,7 @@ static const char *base_name(const char *path)
 
 struct search {
 	const struct maps *maps;
+	struct images *images;
 	const struct maps_file *files;
 	size_t n_files;
 	pid_t pid;
@@ -109,7 +111,7 @@ static int try_python(struct search *search, const struct maps_file *mapped,
 	const char *why = NULL;
 	int r;
 
-	r = open_file(search->maps, mapped, &file, NULL);
+	r = open_file(search->maps, search->images, mapped, &file, NULL);
 	if (r == -EACCES || r == -EPERM)
 		search->saw_unreadable = true;
 	if (r < 0)
@@ -205,7 +207,8 @@ static int find_libc(struct search *search, struct opening *opening)
 			return 0;
 		}
 		if (!opening->libc.image && is_c_library(path)) {
-			r = open_file(search->maps, &search->files[i], &opening->libc, NULL);
+			r = open_file(search->maps, search->images, &search->files[i],
+				      &opening->libc, NULL);
 			if (r == 0)
 				opening->native_refusal[0] = '\0';
 		}
@@ -377,12 +380,14 @@ int opening_verify(const struct opening *opening, char *ret_message)
 	return explain_end(opening, ret_message);
 }
 
-static int search_files(struct opening *opening, char *ret_message,
+static int search_files(struct opening *opening, struct images *images, char *ret_message,
 			struct interpreter_version *ret_version)
 {
 	CLEANUP(maps_free) struct maps *maps = NULL;
 	_cleanup_free_ struct maps_file *files = NULL;
-	struct search search = { .pid = opening->id.pid, .message = ret_message };
+	struct search search = { .pid = opening->id.pid,
+				 .images = images,
+				 .message = ret_message };
 	int r;
 
 	r = maps_load(search.pid, &maps, NULL);
@@ -407,6 +412,11 @@ static int search_files(struct opening *opening, char *ret_message,
 
 int opening_new(pid_t pid, struct opening **ret, char *ret_message)
 {
+	return opening_new_shared(pid, NULL, ret, ret_message);
+}
+
+int opening_new_shared(pid_t pid, struct images *images, struct opening **ret, char *ret_message)
+{
 	CLEANUP(opening_free) struct opening *opening = calloc(1, sizeof(*opening));
 	struct interpreter_version version;
 	int r;
@@ -425,7 +435,7 @@ int opening_new(pid_t pid, struct opening **ret, char *ret_message)
 	r = open_memory(opening, ret_message);
 	if (r < 0)
 		return r;
-	r = search_files(opening, ret_message, &version);
+	r = search_files(opening, images, ret_message, &version);
 	if (r < 0)
 		return r;
 	r = confirm(opening, version.text, ret_message);

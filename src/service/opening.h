@@ -12,6 +12,7 @@
 
 #include "capture/capture.h"
 #include "cpython/interpreter.h"
+#include "target/images.h"
 #include "target/process.h"
 
 #define OPENING_FILES_MAX CAPTURE_FILES_MAX
@@ -50,6 +51,8 @@ struct opening {
  * to do. -EAGAIN: there is a Python that has not started yet.
  */
 int opening_new(pid_t pid, struct opening **ret, char *ret_message);
+/* The same, with images of files that others have opened before; they stay the caller's. */
+int opening_new_shared(pid_t pid, struct images *images, struct opening **ret, char *ret_message);
 void opening_free(struct opening *opening);
 /*
  * Is it still that process (pids are used again), with that program (-EAGAIN: not after an

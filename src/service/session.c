@@ -73,7 +73,7 @@ int session_open(pid_t pid, const struct session_options *options, struct sessio
 	session->options = *options;
 	session->ended_seconds = NAN;
 	session->reconciled_seconds = NAN;
-	r = opening_new(pid, &session->target, ret_message);
+	r = opening_new_shared(pid, options->images, &session->target, ret_message);
 	if (r < 0)
 		return r;
 	session->facts = session->target->facts;

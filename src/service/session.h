@@ -45,6 +45,7 @@ struct session_options {
 	bool sampled; /* in windows, under budget_ratio; otherwise everything is traced */
 	double budget_ratio;
 	size_t ring_bytes; /* 0: default */
+	struct images *images; /* shared with other sessions; NULL: not */
 	struct turn *turn; /* windows open while it is the session's; NULL: whenever they are due */
 	const char *plan_cache; /* directory, or NULL: none */
 	struct recording_writer *recording; /* stays the caller's; NULL: none */

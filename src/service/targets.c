@@ -268,6 +268,8 @@ int targets_new(sd_event *event, const struct config *config, struct targets **r
 	targets->plan_cache = plan_cache_directory();
 	targets->started_ns = clock_monotonic_ns();
 	r = programs_new(&targets->programs);
+	if (r == 0)
+		r = images_new(&targets->images);
 	if (r < 0)
 		return r;
 	r = events_add_timer(event, 0, on_step, SD_EVENT_PRIORITY_NORMAL - 1, targets,
@@ -286,6 +288,7 @@ void targets_free(struct targets *targets)
 		target_free(targets, targets->items[i]);
 	free(targets->items);
 	programs_free(targets->programs);
+	images_free(targets->images);
 	sd_event_source_disable_unref(targets->step);
 	sd_event_unref(targets->event);
 	free(targets);

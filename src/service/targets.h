@@ -24,6 +24,7 @@
 #include "service/events.h"
 #include "service/retained.h"
 #include "service/session.h"
+#include "target/images.h"
 #include "target/place.h"
 #include "target/process.h"
 
@@ -71,6 +72,7 @@ struct targets {
 	const struct config *config;
 	const char *plan_cache;
 	struct turn turn;
+	struct images *images;
 	struct programs *programs;
 	struct target **items; /* ascending by pid */
 	size_t n, room;

@@ -65,6 +65,7 @@ static int start(struct targets *targets, struct target *target, bool sampled)
 		.sampled = sampled,
 		.budget_ratio = targets->config->options.budget_percent / 100,
 		.ring_bytes = RING_BYTES,
+		.images = targets->images,
 		.turn = &targets->turn,
 		.plan_cache = targets->plan_cache,
 	};

@@ -9,7 +9,7 @@ DEFINE_CLEANUP(struct image *, image_free)
 
 void image_free(struct image *image)
 {
-	if (!image)
+	if (!image || image->shared-- > 0)
 		return;
 	free(image->sections);
 	free(image->needed);
@@ -19,6 +19,12 @@ void image_free(struct image *image)
 	free(image->code);
 	image_file_close(image);
 	free(image);
+}
+
+struct image *image_ref(struct image *image)
+{
+	image->shared++;
+	return image;
 }
 
 typedef int image_step(struct image *image, struct fault *reterr_fault);

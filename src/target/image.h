@@ -51,6 +51,8 @@ struct image_segment {
  */
 int image_new(int fd, struct image **ret, struct fault *reterr_fault);
 void image_free(struct image *image);
+/* Somebody else holds it too; it is freed with the last of them. Returns it. */
+struct image *image_ref(struct image *image);
 
 /* The same of bytes in memory, which stay the caller's and must outlive the image. */
 int image_new_from_bytes(const void *bytes, size_t size, struct image **ret,

@@ -69,6 +69,7 @@ struct image_dynamic {
 };
 
 struct image {
+	unsigned shared; /* holders beside the first */
 	struct bytes file; /* pages that were not read are zero */
 	void *mapping; /* reserved memory behind file; NULL for bytes of the caller's */
 	uint8_t *pages_read; /* a bit a page; NULL for bytes of the caller's */
