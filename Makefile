@@ -241,13 +241,21 @@ tidy: compdb
 compdb: $(SKELETONS)
 	@$(MAKE) --no-print-directory -Bn V=1 all unit-programs CC=$(CC) | tools/compdb.py > compile_commands.json
 
-## install: the program and its manual, below $(DESTDIR)$(PREFIX)
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+
+# A configuration that is there already stays.
+## install: the program, manual and unit below $(DESTDIR)$(PREFIX), the configuration in /etc
 .PHONY: install
 install: all
 	install -D -m 755 $(BUILD)/pyleakd $(DESTDIR)$(PREFIX)/bin/pyleakd
 	@for page in $(wildcard man/*.[1-8]); do \
 		install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; \
 	done
+	install -d $(DESTDIR)$(UNITDIR)
+	sed 's|@PREFIX@|$(PREFIX)|g' deploy/pyleakd.service > $(DESTDIR)$(UNITDIR)/pyleakd.service
+	test -e $(DESTDIR)$(SYSCONFDIR)/pyleakd.conf || \
+		install -D -m 644 deploy/pyleakd.conf $(DESTDIR)$(SYSCONFDIR)/pyleakd.conf
 
 ## help: this list
 .PHONY: help

@@ -9,13 +9,14 @@ set -u -o pipefail
 cd "$(dirname "$0")/.." || exit 1
 . tools/archive.sh
 
-# Build; lint; tests. numpy, gevent and uwsgi are targets of the system tests.
+# Build; lint; tests. numpy, gevent and uwsgi are targets of the system tests, prometheus
+# scrapes the daemon in one of them.
 PACKAGES='gcc libc6-dev make clang llvm libclang-rt-14-dev
 	libelf-dev libdw-dev zlib1g-dev libzydis-dev libsystemd-dev libjansson-dev
 	libmicrohttpd-dev
 	clang-format universal-ctags
 	libcmocka-dev python3 python3-pytest python3-numpy python3-gevent
-	uwsgi-core uwsgi-plugin-python3
+	uwsgi-core uwsgi-plugin-python3 prometheus
 	binutils procps util-linux'
 
 # uprobe_multi is known to libbpf from 1.3 on, Debian 12 has 1.1: these come from its backports,

@@ -254,7 +254,7 @@ void config_init(struct config *config)
 		.max_targets = 100,
 		.max_sampled = 10,
 		.cpu_percent = 1,
-		.memory_bytes = 512 << 20,
+		.memory_bytes = 256 << 20,
 	};
 }
 

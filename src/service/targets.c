@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "report/snapshot_build.h"
 #include "service/plan_cache.h"
 #include "service/programs.h"
@@ -155,7 +156,7 @@ static int add_process(struct targets *targets, pid_t pid)
 		return 0;
 	if (!targets->config->options.subprocesses && is_descendant_of_target(targets, pid))
 		return 0;
-	if (targets->n >= targets->config->max_targets) {
+	if (targets->n >= targets->config->max_targets || targets->full) {
 		targets->over++;
 		return 0;
 	}
@@ -182,12 +183,27 @@ static void drop_gone(struct targets *targets)
 	}
 }
 
+/* What is held stays; nothing is added until it has become less. */
+static void look_at_own_memory(struct targets *targets)
+{
+	struct process_memory memory;
+	bool was_full = targets->full;
+
+	if (process_memory(getpid(), &memory) < 0)
+		return;
+	targets->full = memory.resident_bytes > targets->config->memory_bytes;
+	if (targets->full && !was_full)
+		log_warning("pyleakd's own memory is at its limit, no more processes are opened: "
+			    "raise \"memory\" in the configuration, or exclude some");
+}
+
 int targets_scan(struct targets *targets)
 {
 	_cleanup_free_ pid_t *pids = NULL;
 	size_t n;
 	int r;
 
+	look_at_own_memory(targets);
 	drop_gone(targets);
 	targets->over = 0;
 	r = discover_candidates(&pids, &n);

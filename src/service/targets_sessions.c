@@ -106,7 +106,8 @@ static void note_refusal(struct targets *targets, struct target *target)
 
 static bool may_sample(const struct targets *targets, const struct target *target)
 {
-	return !targets->config->options.no_probes && targets_now(targets) >= target->probes_at &&
+	return !targets->config->options.no_probes && !targets->full &&
+	       targets_now(targets) >= target->probes_at &&
 	       targets_count(targets, TARGET_SAMPLED) < targets->config->max_sampled;
 }
 
@@ -152,6 +153,9 @@ static void tell_reason(struct targets *targets, struct target *target)
 			 snapshot->refused[0].what, snapshot->refused[0].why);
 	else if (target->retained.growing && targets->config->options.no_probes)
 		snprintf(target->reason, sizeof(target->reason), "it grows, and no-probes is set");
+	else if (target->retained.growing && targets->full)
+		snprintf(target->reason, sizeof(target->reason),
+			 "it grows, and pyleakd's own memory is at its limit");
 	else if (target->retained.growing && !target->probes_refused)
 		snprintf(target->reason, sizeof(target->reason),
 			 "it grows, and max-sampled others are sampled");
