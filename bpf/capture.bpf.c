@@ -263,7 +263,7 @@ int on_free(struct pt_regs *ctx)
 		return 0;
 	if (finalization_begins()) {
 		/* Where the ring has no room, the next free tries again. */
-		if (!process_emit(WIRE_FINALIZE, hit.tid, settings.target))
+		if (!process_emit(WIRE_FINALIZE, 0, hit.tid, settings.target))
 			active = 0;
 		return 0;
 	}

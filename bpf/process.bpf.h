@@ -8,14 +8,14 @@
 #ifndef PYLEAKD_BPF_PROCESS_H
 #define PYLEAKD_BPF_PROCESS_H
 
-static __always_inline int process_emit(__u8 kind, __u32 tid, __u32 pid)
+static __always_inline int process_emit(__u8 kind, __u8 flags, __u32 tid, __u32 pid)
 {
 	struct wire_process *record = record_reserve(sizeof(*record));
 
 	if (!record)
 		return -1;
 	record->header.kind = kind;
-	record->header.flags = 0;
+	record->header.flags = flags;
 	record->header.site = 0xffff;
 	record->header.tid = tid;
 	record->pid = pid;
@@ -33,7 +33,8 @@ int on_fork(__u64 *ctx)
 
 	/* A thread has its parent's group. */
 	if (parent->tgid == settings.target && child->tgid != parent->tgid)
-		process_emit(WIRE_FORK, parent->pid, child->tgid);
+		process_emit(WIRE_FORK, child->mm == parent->mm ? WIRE_SHARES_MEMORY : 0,
+			     parent->pid, child->tgid);
 	return 0;
 }
 
@@ -44,7 +45,7 @@ int on_exec(__u64 *ctx)
 
 	if (task->tgid != settings.target)
 		return 0;
-	process_emit(WIRE_EXEC, task->pid, task->tgid);
+	process_emit(WIRE_EXEC, 0, task->pid, task->tgid);
 	active = 0; /* breakpoints may be in the new program too: until they are taken out */
 	return 0;
 }
@@ -68,7 +69,7 @@ int on_exit(__u64 *ctx)
 	bpf_map_delete_elem(&threads, &pointer);
 	bpf_map_delete_elem(&in_call, &tid);
 	if (!task->signal->live.counter)
-		process_emit(WIRE_EXIT, tid, task->tgid);
+		process_emit(WIRE_EXIT, 0, tid, task->tgid);
 	return 0;
 }
 

@@ -59,6 +59,7 @@ enum wire_kind {
 #define WIRE_SIZE_UNKNOWN 0x02 /* ALLOC: the size could not be read, size is 0 */
 #define WIRE_FROM_INTERPRETER 0x04 /* NATIVE_*: called from the interpreter's own text */
 #define WIRE_TYPE_UNKNOWN 0x08 /* CREATE: ob_type could not be read, type is 0 */
+#define WIRE_SHARES_MEMORY 0x10 /* FORK: a child in the same memory (vfork), until it executes */
 
 struct wire_header {
 	__u8 kind;

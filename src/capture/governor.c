@@ -275,7 +275,7 @@ void governor_note_refused(struct governor *governor, unsigned group, double now
 	struct group *found = &governor->groups[group];
 
 	found->not_before =
-		now + fmin(REFUSED_FIRST * exp2(fmin(found->refusals, 20)), BACK_OFF_MAX);
+		now + fmin(REFUSED_FIRST * exp2(fmin(found->refusals, 20)), REFUSED_MAX);
 	found->refusals++;
 	if (!is_window(group))
 		return;

@@ -106,6 +106,11 @@ void governor_note_survivors(struct governor *governor, uint16_t site, uint32_t 
 
 /* Everything closes and comes back after so many seconds (a fork, no headroom, frozen). */
 void governor_pause(struct governor *governor, double now, double seconds);
+/*
+ * Nothing stays on (a target that forks often: its children inherit what is in); what was goes into
+ * windows with the rest. false: the cheapest come back, as at the beginning.
+ */
+void governor_windows_only(struct governor *governor, double now, bool only);
 /* A higher budget for a while: at most a minute in ten; returns the seconds granted. */
 double governor_burst(struct governor *governor, double now, double ratio, double seconds);
 

@@ -55,6 +55,7 @@
 /* Between openings of always-on groups: one that is hot is out before the next is in. */
 #define OPENING_SPACING 0.1
 #define REFUSED_FIRST 5.0
+#define REFUSED_MAX 60.0
 
 /* --- windows -------------------------------------------------------------------------------- */
 
@@ -202,6 +203,7 @@ struct governor {
 	double last_cost;	/* booked since the last note */
 	double trial_until, next_regroup;
 	bool climbing;
+	bool windows_only;
 	uint32_t learning_left;
 	double learning_at;
 	uint64_t windows, windows_limited, windows_missed, sites_dropped;

@@ -310,6 +310,10 @@ void units_admit(struct governor *governor, double now)
 	size_t n, taken = 0;
 	uint8_t slot = NO_GROUP;
 
+	if (governor->windows_only) {
+		governor->climbing = governor->learning_left > 0;
+		return;
+	}
 	if (now < governor->trial_until || !all_settled(governor) ||
 	    on_share_spent(governor, now) || !trip_can_be_paid(governor, now))
 		return;
@@ -334,6 +338,25 @@ void units_admit(struct governor *governor, double now)
 	governor->trial_until = now + (governor->climbing ? TRIAL_SECONDS : RETRIAL_INTERVAL);
 	if (taken == 0 && now >= governor->next_regroup)
 		regroup(governor, now);
+}
+
+void governor_windows_only(struct governor *governor, double now, bool only)
+{
+	if (governor->windows_only == only)
+		return;
+	governor->windows_only = only;
+	governor->climbing = true;
+	governor->trial_until = now;
+	for (size_t i = 0; i < governor->n_units; i++) {
+		struct unit *unit = &governor->units[i];
+
+		if (unit->group == NO_GROUP)
+			continue;
+		unit_take_out(governor, unit);
+		unit->state = UNIT_WAITING;
+		unit->retry_at = now;
+	}
+	streams_share(governor);
 }
 
 /* What is on costs more than its share: the hottest go until it doesn't. */

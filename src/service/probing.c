@@ -25,8 +25,7 @@ static void refuse_phase(struct session *session, const char *phase, int error,
 			       fault->field ? fault->field : "");
 }
 
-/* Each probed page of text becomes a private copy, charged to the target's group. */
-static int check_headroom(struct session *session)
+int probing_check_headroom(const struct session *session, char *ret_message)
 {
 	char free_text[TEXT_NUMBER_MAX], cost_text[TEXT_NUMBER_MAX], margin_text[TEXT_NUMBER_MAX];
 	struct cgroup_headroom headroom;
@@ -37,20 +36,20 @@ static int check_headroom(struct session *session)
 	if (r == -ENODATA) /* no group of ours to see limits it */
 		return 0;
 	if (r < 0) {
-		session_refuse(session, PROBES, "its memory limits can't be read: %s",
-			       strerror(-r));
+		snprintf(ret_message, SESSION_MESSAGE_BYTES, "its memory limits can't be read: %s",
+			 strerror(-r));
 		return r;
 	}
 	if (headroom.reclaimable_bytes == CGROUP_UNLIMITED ||
 	    headroom.reclaimable_bytes >= cost_bytes + PROBING_MARGIN_BYTES)
 		return 0;
-	session_refuse(session, PROBES,
-		       "%s: %s are left below the limit of %s, breakpoints take %s, and %s are to "
-		       "stay free",
-		       reason_sentence(REASON_NO_HEADROOM),
-		       text_bytes(free_text, (double)headroom.reclaimable_bytes), headroom.group,
-		       text_bytes(cost_text, (double)cost_bytes),
-		       text_bytes(margin_text, PROBING_MARGIN_BYTES));
+	snprintf(ret_message, SESSION_MESSAGE_BYTES,
+		 "%s: %s are left below the limit of %.200s, breakpoints take %s, and %s are to stay "
+		 "free",
+		 reason_sentence(REASON_NO_HEADROOM),
+		 text_bytes(free_text, (double)headroom.reclaimable_bytes), headroom.group,
+		 text_bytes(cost_text, (double)cost_bytes),
+		 text_bytes(margin_text, PROBING_MARGIN_BYTES));
 	return -ENOSPC;
 }
 
@@ -148,6 +147,7 @@ static void drop_capture(struct session *session)
 static int start(struct session *session)
 {
 	struct fault fault = FAULT_NONE;
+	char message[SESSION_MESSAGE_BYTES];
 	int r;
 
 	r = prepare(session, &fault);
@@ -155,9 +155,12 @@ static int start(struct session *session)
 		refuse_phase(session, "they could not be prepared", r, &fault);
 		return r;
 	}
-	r = check_headroom(session);
-	if (r < 0)
+	if (!session->options.sampled) /* which asks before each opening */
+		r = probing_check_headroom(session, message);
+	if (r < 0) {
+		session_refuse(session, PROBES, "%s", message);
 		return r;
+	}
 	r = attach(session, &fault);
 	if (r < 0)
 		refuse_phase(session, "they could not be attached", r, &fault);

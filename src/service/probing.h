@@ -15,4 +15,11 @@
 /* 0, or -errno: no probe is in, and why is among the session's refusals. */
 int probing_start(struct session *session);
 
+/*
+ * Each probed page of text becomes a private copy, charged to the target's
+ * group: -ENOSPC, or why that can't be told; ret_message (SESSION_MESSAGE_BYTES)
+ * says why then. The capture is prepared.
+ */
+int probing_check_headroom(const struct session *session, char *ret_message);
+
 #endif

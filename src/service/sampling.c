@@ -162,7 +162,8 @@ bool sampling_record(struct session *session, const struct wire_header *record)
 		see_realloc(session, (const void *)record);
 		return true;
 	case WIRE_FORK:
-		sampling->forked = true;
+		/* One that shares the target's memory until it executes has no text of its own. */
+		sampling->forked |= !(record->flags & WIRE_SHARES_MEMORY);
 		return false;
 	case WIRE_LIMIT:
 		sampling->limits++;
@@ -222,15 +223,24 @@ static void await_turn(struct session *session, double now, struct governor_step
 						.at = now + TURN_ASK_SECONDS };
 }
 
-/* The child has inherited the breakpoints: all of them go, and come back when it is whole. */
-static void after_fork(struct session *session, double now)
+/*
+ * The child has inherited the breakpoints: all of them go, at once, and come
+ * back a little later, for forks come in groups.
+ */
+static void after_fork(struct session *session, double *now)
 {
 	struct sampling *sampling = session->sampling;
+	uint64_t began_ns = clock_monotonic_ns();
 
 	if (!sampling->forked)
 		return;
 	sampling->forked = false;
-	governor_pause(sampling->governor, now, SAMPLING_FORK_PAUSE_SECONDS);
+	governor_pause(sampling->governor, *now, 0);
+	sampling_close_all(session, *now);
+	*now += (double)(clock_monotonic_ns() - began_ns) / NS_PER_SECOND;
+	sampling->now = *now;
+	sampling_note_fork(session, *now);
+	governor_pause(sampling->governor, *now, SAMPLING_FORK_PAUSE_SECONDS);
 }
 
 static double next_step(const struct sampling *sampling, double now, double at)
@@ -256,7 +266,8 @@ int sampling_step(struct session *session, double time_seconds, double *ret_next
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < ACTS_MAX; i++) {
-		after_fork(session, now);
+		after_fork(session, &now);
+		sampling_forks_fade(session, now);
 		count_hits(session, now);
 		governor_step(sampling->governor, now, &step);
 		await_turn(session, now, &step);
@@ -273,6 +284,8 @@ int sampling_step(struct session *session, double time_seconds, double *ret_next
 	if (r >= 0 && !sampling->open_window &&
 	    now - sampling->accounted_at >= SAMPLING_ACCOUNT_SECONDS)
 		r = sampling_account(session, now, false);
+	if (sampling->forked)
+		*ret_next_seconds = now;
 	return r == -ENOMEM ? r : 0;
 }
 
@@ -280,8 +293,6 @@ void sampling_stop(struct session *session)
 {
 	struct sampling *sampling = session->sampling;
 
-	for (unsigned group = GOVERNOR_GROUPS; group-- > 0;)
-		if (sampling->openings[group].open)
-			sampling_close_group(session, group, sampling->now);
+	sampling_close_all(session, sampling->now);
 	turn_give(session->options.turn, session);
 }

@@ -26,8 +26,8 @@
 #define SAMPLING_LOOK_SECONDS 0.5
 /* The judgement's name for what is resident outside of the interpreter's arenas. */
 #define SAMPLING_REST_KEY (SESSION_HEAP_KEY - 1)
-/* A fork's child is to be found whole, and without breakpoints of ours. */
-#define SAMPLING_FORK_PAUSE_SECONDS 0.05
+/* Forks come in groups: one closing is for all of them. */
+#define SAMPLING_FORK_PAUSE_SECONDS 0.2
 /* Growth is judged by points so far apart at most, however rarely a report is wanted. */
 #define SAMPLING_ACCOUNT_SECONDS 2.0
 /* Younger ones may be in flight: they count for nothing yet. */
@@ -47,6 +47,22 @@ struct sampling_opening {
 /* Hits of always-on sites in windows: as many as there would be at full speed, and as there were. */
 struct sampling_clock {
 	double expected, actual;
+};
+
+struct sampling_forks {
+	double a_minute; /* groups of forks lately, each counting less as it ages */
+	double at;	 /* when that was counted */
+	double group_began;
+	uint64_t groups; /* in all */
+	bool often;	 /* windows only */
+	double often_since, often_seconds;
+};
+
+/* Headroom for the private copies of probed pages. */
+struct sampling_room {
+	bool lacks;
+	double since, seconds; /* lacking now; in all, before that */
+	char why[SESSION_MESSAGE_BYTES];
 };
 
 struct sampling {
@@ -71,7 +87,10 @@ struct sampling {
 
 	double now; /* of the present step */
 	double counted_at, looked_at, accounted_at;
-	bool forked;
+	bool forked;   /* a child has inherited breakpoints: not yet taken care of */
+	bool attached; /* some site was in, once */
+	struct sampling_forks forks;
+	struct sampling_room room;
 	uint64_t windows, limits;
 
 	struct census_totals baseline, totals; /* of the pools */
@@ -84,6 +103,9 @@ int sampling_make_governor(struct session *session, struct sampling *sampling);
 /* All of the step's sites, or none. */
 int sampling_open_sites(struct session *session, const struct governor_step *step);
 void sampling_close_sites(struct session *session, unsigned group, struct capture_group_use *ret);
+/* Of the last opening, whether it is still open or not; either file's parts together. */
+void sampling_group_use(const struct session *session, unsigned group,
+			struct capture_group_use *ret);
 uint64_t sampling_group_hits(const struct session *session, unsigned group);
 /* Into site_hits. */
 int sampling_count_sites(struct session *session);
@@ -91,6 +113,17 @@ int sampling_count_sites(struct session *session);
 /* sampling_windows.c */
 int sampling_open_group(struct session *session, const struct governor_step *step, double now);
 void sampling_close_group(struct session *session, unsigned group, double now);
+void sampling_close_all(struct session *session, double now); /* at once */
+
+/* sampling_guards.c */
+/* Whether breakpoints have room in the target's memory group now; if not, the report says so. */
+bool sampling_has_room(struct session *session, double time_seconds);
+/* The target has forked: one of a group of forks. */
+void sampling_note_fork(struct session *session, double time_seconds);
+/* Time passes without: cold sites come back. */
+void sampling_forks_fade(struct session *session, double time_seconds);
+void sampling_add_refusals(const struct session *session, double time_seconds,
+			   struct snapshot *snapshot);
 
 /* sampling_looks.c */
 int sampling_look(struct session *session, double time_seconds, bool all);

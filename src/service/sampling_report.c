@@ -209,7 +209,8 @@ void sampling_add_facts(const struct session *session, double time_seconds,
 {
 	const struct sampling *sampling = session->sampling;
 
-	snapshot->mode = "sampled";
+	snapshot->mode = sampling->attached ? "sampled" : "watch";
+	sampling_add_refusals(session, time_seconds, snapshot);
 	snapshot->budget_ratio = sampling->budget_ratio;
 	snapshot->overhead_ratio = governor_overhead_total(sampling->governor, time_seconds);
 	snapshot->windows = sampling->windows;

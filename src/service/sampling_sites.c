@@ -177,6 +177,14 @@ int sampling_open_sites(struct session *session, const struct governor_step *ste
 	return 0;
 }
 
+static void add_use(const struct capture_group_use *use, struct capture_group_use *sum)
+{
+	sum->hits += use->hits;
+	sum->limited |= use->limited;
+	if (!sum->produced_at_closing)
+		sum->produced_at_closing = use->produced_at_closing;
+}
+
 void sampling_close_sites(struct session *session, unsigned group, struct capture_group_use *ret)
 {
 	for (unsigned file = 0; file < SAMPLING_FILES; file++) {
@@ -187,10 +195,22 @@ void sampling_close_sites(struct session *session, unsigned group, struct captur
 			break; /* one group of the capture's for either file */
 		if (capture_group_close(session->capture, part, &use) < 0)
 			continue;
-		ret->hits += use.hits;
-		ret->limited |= use.limited;
-		if (!ret->produced_at_closing)
-			ret->produced_at_closing = use.produced_at_closing;
+		add_use(&use, ret);
+	}
+}
+
+void sampling_group_use(const struct session *session, unsigned group,
+			struct capture_group_use *ret)
+{
+	*ret = (struct capture_group_use){ 0 };
+	for (unsigned file = 0; file < SAMPLING_FILES; file++) {
+		unsigned part = capture_group_of(group, file);
+		struct capture_group_use use;
+
+		if (file != SAMPLING_PYTHON && part == group)
+			break;
+		if (capture_group_look(session->capture, part, &use) == 0)
+			add_use(&use, ret);
 	}
 }
 

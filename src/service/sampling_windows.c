@@ -61,7 +61,7 @@ int sampling_open_group(struct session *session, const struct governor_step *ste
 		sampling->window_group = step->group;
 		sampling->window_sightings = sampling->window_sightings_before = 0;
 	}
-	r = sampling_open_sites(session, step);
+	r = sampling_has_room(session, now) ? sampling_open_sites(session, step) : -ENOSPC;
 	if (r < 0) {
 		opening->open = false;
 		if (window) {
@@ -72,6 +72,7 @@ int sampling_open_group(struct session *session, const struct governor_step *ste
 		return r == -ESRCH ? r : 0;
 	}
 	tell_sites(session, step->group, window ? SAMPLE_SITE_WINDOW : SAMPLE_SITE_ALWAYS);
+	sampling->attached = true;
 	attach_seconds = (double)(clock_monotonic_ns() - began_ns) / NS_PER_SECOND;
 	opening->opened = now + attach_seconds;
 	opening->always_on_hits = always_on_hits(session);
@@ -190,22 +191,29 @@ static void end_window(struct session *session, struct sampling_opening *opening
 	sampling->windows++;
 }
 
-void sampling_close_group(struct session *session, unsigned group, double now)
+static double closing_begins(struct session *session, unsigned group, double now)
 {
 	struct sampling *sampling = session->sampling;
-	struct sampling_opening *opening = &sampling->openings[group];
-	struct capture_group_use use = { 0 };
-	uint64_t began_ns = clock_monotonic_ns();
-	double detach_seconds, progress = 0;
+	const struct sampling_opening *opening = &sampling->openings[group];
+	double progress = 0;
 
 	if (opening->window)
 		progress = progress_of(session, opening, sampling_group_hits(session, group), now);
 	tell_sites(session, group, SAMPLE_SITE_OFF);
 	sampling->closing_position = capture_produced(session->capture);
-	sampling_close_sites(session, group, &use);
-	detach_seconds = (double)(clock_monotonic_ns() - began_ns) / NS_PER_SECOND;
+	return progress;
+}
+
+static void closing_ends(struct session *session, unsigned group,
+			 const struct capture_group_use *use, double progress, double now,
+			 uint64_t began_ns)
+{
+	struct sampling *sampling = session->sampling;
+	struct sampling_opening *opening = &sampling->openings[group];
+	double detach_seconds = (double)(clock_monotonic_ns() - began_ns) / NS_PER_SECOND;
+
 	if (opening->window) {
-		sampling->closing_position = use.produced_at_closing;
+		sampling->closing_position = use->produced_at_closing;
 		drain(session);
 		end_window(session, opening, progress, now + detach_seconds);
 	}
@@ -215,6 +223,37 @@ void sampling_close_group(struct session *session, unsigned group, double now)
 		if (sampling->group_of_site[i] == group)
 			sampling->group_of_site[i] = SAMPLING_NO_GROUP;
 	governor_note_closed(sampling->governor, group, now + detach_seconds, detach_seconds,
-			     use.hits, use.limited);
+			     use->hits, use->limited);
 }
 
+void sampling_close_group(struct session *session, unsigned group, double now)
+{
+	struct capture_group_use use = { 0 };
+	uint64_t began_ns = clock_monotonic_ns();
+	double progress = closing_begins(session, group, now);
+
+	sampling_close_sites(session, group, &use);
+	closing_ends(session, group, &use, progress, now, began_ns);
+}
+
+/* Waiting for the kernel is most of it, and is done once for all. */
+void sampling_close_all(struct session *session, double now)
+{
+	struct sampling *sampling = session->sampling;
+	uint64_t began_ns = clock_monotonic_ns();
+	double progress[GOVERNOR_GROUPS] = { 0 };
+
+	for (unsigned group = 0; group < GOVERNOR_GROUPS; group++)
+		if (sampling->openings[group].open)
+			progress[group] = closing_begins(session, group, now);
+	capture_close_all(session->capture);
+	/* Windows come last among groups, and first here: what they have seen has just come in. */
+	for (unsigned group = GOVERNOR_GROUPS; group-- > 0;) {
+		struct capture_group_use use;
+
+		if (!sampling->openings[group].open)
+			continue;
+		sampling_group_use(session, group, &use);
+		closing_ends(session, group, &use, progress[group], now, began_ns);
+	}
+}
