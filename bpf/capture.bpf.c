@@ -13,6 +13,8 @@
 #include "emit.bpf.h"
 #include "registers.bpf.h"
 
+#include "cookie.bpf.h"
+
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 /*
@@ -45,7 +47,7 @@ struct hit {
 };
 
 /* False: this hit is none of ours. Hits are counted by kind once they are known to be. */
-static __always_inline bool hit_begin(struct pt_regs *ctx, struct hit *ret)
+static __always_inline bool hit_begin(struct pt_regs *ctx, __u32 program, struct hit *ret)
 {
 	struct here *here;
 	__u64 pid_tgid;
@@ -56,8 +58,7 @@ static __always_inline bool hit_begin(struct pt_regs *ctx, struct hit *ret)
 	if (pid_tgid >> 32 != settings.target)
 		return false;
 	ret->tid = pid_tgid;
-	ret->cookie = bpf_get_attach_cookie(ctx);
-	if (!condition_holds(cookie_condition(ret->cookie), ctx->flags))
+	if (!cookie_take(ctx, program, &ret->cookie))
 		return false;
 	here = cpu_here();
 	if (!here)
@@ -183,7 +184,7 @@ int on_alloc(struct pt_regs *ctx)
 	__u64 block;
 	bool fresh;
 
-	if (!hit_begin(ctx, &hit))
+	if (!hit_begin(ctx, PROGRAM_ALLOC, &hit))
 		return 0;
 	if (site_value(ctx, hit.cookie, &block)) {
 		count_loss(WIRE_LOSS_BLOCK_UNREADABLE);
@@ -202,7 +203,7 @@ int on_new_pool(struct pt_regs *ctx)
 	struct hit hit;
 	__u64 block, pool;
 
-	if (!hit_begin(ctx, &hit))
+	if (!hit_begin(ctx, PROGRAM_NEW_POOL, &hit))
 		return 0;
 	if (site_value(ctx, hit.cookie, &block)) {
 		count_loss(WIRE_LOSS_BLOCK_UNREADABLE);
@@ -259,7 +260,7 @@ int on_free(struct pt_regs *ctx)
 {
 	struct hit hit;
 
-	if (!hit_begin(ctx, &hit))
+	if (!hit_begin(ctx, PROGRAM_FREE, &hit))
 		return 0;
 	if (finalization_begins()) {
 		/* Where the ring has no room, the next free tries again. */
@@ -285,7 +286,7 @@ int on_create(struct pt_regs *ctx)
 	__u8 flags = 0;
 	struct hit hit;
 
-	if (!hit_begin(ctx, &hit))
+	if (!hit_begin(ctx, PROGRAM_CREATE, &hit))
 		return 0;
 	if (site_value(ctx, hit.cookie, &object)) {
 		count_loss(WIRE_LOSS_BLOCK_UNREADABLE);
@@ -365,7 +366,7 @@ int on_native_alloc(struct pt_regs *ctx)
 	struct hit hit;
 	__u64 address;
 
-	if (!hit_begin(ctx, &hit))
+	if (!hit_begin(ctx, PROGRAM_NATIVE_ALLOC, &hit))
 		return 0;
 	if (site_value(ctx, hit.cookie, &address)) {
 		count_loss(WIRE_LOSS_BLOCK_UNREADABLE);
@@ -382,7 +383,7 @@ int on_native_enter(struct pt_regs *ctx)
 	__u64 caller;
 	struct hit hit;
 
-	if (!hit_begin(ctx, &hit))
+	if (!hit_begin(ctx, PROGRAM_NATIVE_ENTER, &hit))
 		return 0;
 	if (!read_user(&caller, sizeof(caller), ctx->sp) && caller >= settings.interpreter_start &&
 	    caller < settings.interpreter_end)
@@ -400,7 +401,7 @@ int on_native_return(struct pt_regs *ctx)
 	struct hit hit;
 	__u8 flags = 0;
 
-	if (!hit_begin(ctx, &hit))
+	if (!hit_begin(ctx, PROGRAM_NATIVE_RETURN, &hit))
 		return 0;
 	entered = bpf_map_lookup_elem(&in_call, &hit.tid);
 	if (entered) {
@@ -416,7 +417,7 @@ int on_realloc_enter(struct pt_regs *ctx)
 	struct entered entered = {};
 	struct hit hit;
 
-	if (!hit_begin(ctx, &hit))
+	if (!hit_begin(ctx, PROGRAM_REALLOC_ENTER, &hit))
 		return 0;
 	if (site_value(ctx, hit.cookie, &entered.old_address)) {
 		count_loss(WIRE_LOSS_BLOCK_UNREADABLE);
@@ -441,7 +442,7 @@ int on_realloc_return(struct pt_regs *ctx)
 	__u8 flags = 0;
 	struct hit hit;
 
-	if (!hit_begin(ctx, &hit))
+	if (!hit_begin(ctx, PROGRAM_REALLOC_RETURN, &hit))
 		return 0;
 	entered = bpf_map_lookup_elem(&in_call, &hit.tid);
 	if (entered) {

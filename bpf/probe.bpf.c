@@ -10,6 +10,9 @@ __u64 hits;
 __u64 hits_of_threads; /* by others than the first thread */
 __u64 cookie;
 
+/* Of links to many uprobes; an event has none. A constant for the verifier. */
+const volatile bool with_cookie;
+
 SEC("uprobe.multi")
 int on_hit(struct pt_regs *ctx)
 {
@@ -18,7 +21,8 @@ int on_hit(struct pt_regs *ctx)
 	__sync_fetch_and_add(&hits, 1);
 	if (pid_tgid >> 32 != (__u32)pid_tgid)
 		__sync_fetch_and_add(&hits_of_threads, 1);
-	cookie = bpf_get_attach_cookie(ctx);
+	if (with_cookie)
+		cookie = bpf_get_attach_cookie(ctx);
 	return 0;
 }
 

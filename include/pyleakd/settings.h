@@ -12,6 +12,21 @@
 
 #include "pyleakd/wire.h"
 
+/* The programs that sites are attached to; which, goes by a site's kind (capture/sites.c). */
+enum site_program {
+	PROGRAM_ALLOC,
+	PROGRAM_FREE,
+	PROGRAM_CREATE,
+	PROGRAM_NATIVE_ALLOC,
+	PROGRAM_NATIVE_ENTER,
+	PROGRAM_NATIVE_RETURN, /* a uretprobe */
+	PROGRAM_REALLOC_ENTER,
+	PROGRAM_REALLOC_RETURN,
+	PROGRAM_NEW_POOL, /* of fresh-pool sites in groups that tell new pools */
+	PROGRAM_NOTHING,
+	SITE_PROGRAMS
+};
+
 #define SETTINGS_ABSENT 0xffffffffu /* this version has no such field */
 
 /* Of a frame, the bytes from its first to its last field that is read; 3.8's need 88. */
@@ -58,7 +73,27 @@ struct settings {
 	__u32 windows; /* 0: none of this */
 	__u32 n_window_sites;
 	__u32 site_base[4]; /* by the cookie's file */
+	/*
+	 * Where a program is attached by an event of tracefs, which has one cookie for all its
+	 * sites: a site's is looked up by its address (bpf/cookie.bpf.h).
+	 */
+	__u32 cookie_by_address;
+	__u32 reserved;
 };
+
+/*
+ * The cookies of the sites at one address that have the same program: the arms
+ * of a jump, one for each of its two conditions.
+ */
+#define SITE_COOKIES_MAX 2
+
+struct site_cookies {
+	__u64 cookies[SITE_COOKIES_MAX];
+	__u64 n;
+};
+
+/* Addresses of user space have 47 bits, or 56. A return probe's address is its caller's: 0. */
+#define SITE_COOKIES_KEY(program, address) ((__u64)(program) << 56 | (__u64)(address))
 
 /* One for each CPU; the daemon adds them up. */
 struct counters {
@@ -112,7 +147,7 @@ static inline __u32 pool_set_place(__u64 key)
 
 #ifndef __bpf__
 _Static_assert(sizeof(struct window_group) == 64, "window_group");
-_Static_assert(sizeof(struct settings) == 160, "settings");
+_Static_assert(sizeof(struct settings) == 168, "settings");
 _Static_assert(SITE_KINDS <= 16 && WIRE_LOSS_MAX <= 16, "counters");
 #endif
 

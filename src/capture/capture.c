@@ -116,6 +116,7 @@ int capture_prepare(const struct capture_options *options, struct capture **ret,
 	if (r < 0)
 		return r;
 	windows_settings(capture);
+	capture->settings.cookie_by_address = capture->features.attach == KERNEL_ATTACH_TRACEFS;
 	*ret = TAKE_PTR(capture);
 	return 0;
 }
@@ -158,8 +159,10 @@ static void choose_programs(struct capture *capture)
 				wanted[PROGRAM_NEW_POOL] = true;
 		}
 	}
-	for (int i = 0; i < SITE_PROGRAMS; i++)
+	for (int i = 0; i < SITE_PROGRAMS; i++) {
 		bpf_program__set_autoload(capture_program(capture, i), wanted[i]);
+		probe_program_prepare(capture_program(capture, i), capture->features.attach);
+	}
 	bpf_program__set_autoload(skeleton->progs.on_mmap, trampolines);
 	bpf_program__set_autoload(skeleton->progs.on_munmap, trampolines);
 	bpf_program__set_autoload(skeleton->progs.on_mremap, trampolines);
@@ -208,11 +211,14 @@ int capture_load(struct capture *capture, struct fault *reterr_fault)
 	capture->skeleton->bss->break_max = capture->skeleton->bss->break_before;
 	bpf_map__set_max_entries(capture->skeleton->maps.ring, (uint32_t)capture->ring_bytes);
 	windows_sizes(capture);
+	cookies_sizes(capture);
 	r = capture_bpf__load(capture->skeleton);
 	if (r == 0)
 		r = ring_open(capture);
 	if (r == 0)
 		r = windows_map(capture);
+	if (r == 0)
+		r = cookies_fill(capture);
 	if (r == 0)
 		return 0;
 	capture_bpf__destroy(capture->skeleton);

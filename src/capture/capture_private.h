@@ -12,25 +12,11 @@
 #include "capture/capture.h"
 #include "capture/kernel.h"
 #include "capture/settings.h"
+#include "capture/tracefs_link.h"
 #include "capture/windows.h"
 #include "pyleakd/settings.h"
 
 #include "capture.skel.h"
-
-/* The programs that sites are attached to; which, goes by a site's kind (sites.c). */
-enum site_program {
-	PROGRAM_ALLOC,
-	PROGRAM_FREE,
-	PROGRAM_CREATE,
-	PROGRAM_NATIVE_ALLOC,
-	PROGRAM_NATIVE_ENTER,
-	PROGRAM_NATIVE_RETURN, /* a uretprobe */
-	PROGRAM_REALLOC_ENTER,
-	PROGRAM_REALLOC_RETURN,
-	PROGRAM_NEW_POOL, /* of fresh-pool sites in groups that tell new pools */
-	PROGRAM_NOTHING,
-	SITE_PROGRAMS
-};
 
 enum site_program site_program_of_kind(uint8_t kind);
 
@@ -55,7 +41,7 @@ struct site_set {
 	size_t n_sites;
 	bool new_pools;	 /* they tell new pools instead of what they otherwise do */
 	uint64_t cookie; /* what all of their cookies have besides */
-	struct bpf_link *links[SITE_PROGRAMS];
+	struct probe_link links[SITE_PROGRAMS];
 };
 
 /* One file with its sites, sorted by program and then by address. */
@@ -141,7 +127,7 @@ size_t sites_read_back(struct capture *capture, const struct probed_file *file,
 		       const struct site_set *set, int memory_fd);
 int site_set_init(struct site_set *set, struct probed_file *file, const uint16_t *sites,
 		  size_t n_sites);
-void site_set_done(struct site_set *set); /* its links are gone already */
+void site_set_done(struct site_set *set);
 void sites_refuse(struct capture *capture, enum reason reason, const struct capture_site *site);
 /* Forgets refusals that concern the last attach only. */
 void sites_refusals_reset(struct capture *capture);
@@ -157,6 +143,12 @@ int links_release_others(const struct capture *capture, const struct probed_file
 int links_attach_host(struct capture *capture, struct fault *reterr_fault);
 void links_detach_host(struct capture *capture);
 struct bpf_program *capture_program(const struct capture *capture, enum site_program program);
+
+/* cookies.c */
+__u64 site_cookie(const struct capture_site *site);
+/* Of the table of cookies by address, where it takes one; before the programs are loaded. */
+void cookies_sizes(struct capture *capture);
+int cookies_fill(struct capture *capture); /* behind */
 
 /* windows.c */
 /* After the plans were fitted: where each site's counter will be. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,7 +22,6 @@
 /* include/linux/proc_ns.h: PROC_PID_INIT_INO, the initial namespace's inode */
 #define PID_NAMESPACE_INITIAL 0xeffffffcUL
 
-DEFINE_CLEANUP(struct bpf_link *, bpf_link__destroy)
 DEFINE_CLEANUP(struct probe_bpf *, probe_bpf__destroy)
 
 /* clang-format off */
@@ -73,24 +73,40 @@ static int own_file_offset(uintptr_t address, unsigned long *ret)
 	return -ENOENT;
 }
 
-int kernel_probe_attach(struct bpf_program *program, pid_t pid, uintptr_t at, bool uretprobe,
-			struct bpf_link **ret)
+int kernel_probe_load(enum kernel_attach how, struct probe_bpf **ret)
+{
+	CLEANUP(probe_bpf__destroy) struct probe_bpf *skeleton = probe_bpf__open();
+	int r;
+
+	if (!skeleton)
+		return -errno;
+	probe_program_prepare(skeleton->progs.on_hit, how);
+	probe_program_prepare(skeleton->progs.on_nothing, how);
+	skeleton->rodata->with_cookie = how == KERNEL_ATTACH_MULTI;
+	r = probe_bpf__load(skeleton);
+	if (r == 0)
+		*ret = TAKE_PTR(skeleton);
+	return r;
+}
+
+int kernel_probe_attach(struct bpf_program *program, enum kernel_attach how, pid_t pid,
+			uintptr_t at, bool uretprobe, struct probe_link *link)
 {
 	const __u64 cookie = PROBED_COOKIE;
 	unsigned long offset;
-	struct bpf_link *link;
 	int r;
 
 	r = own_file_offset(at, &offset);
 	if (r < 0)
 		return r;
-	LIBBPF_OPTS(bpf_uprobe_multi_opts, options, .offsets = &offset, .cookies = &cookie,
-		    .cnt = 1, .retprobe = uretprobe);
-	link = bpf_program__attach_uprobe_multi(program, pid, OWN_PROGRAM, NULL, &options);
-	if (!link)
-		return -errno;
-	*ret = link;
-	return 0;
+	const struct probe_sites sites = {
+		.path = OWN_PROGRAM,
+		.offsets = &offset,
+		.cookies = &cookie,
+		.n = 1,
+		.uretprobe = uretprobe,
+	};
+	return probe_link_attach(link, how, program, pid, &sites);
 }
 
 static void *call_probed_jump(void *unused)
@@ -114,29 +130,97 @@ static enum kernel_answer ask_whole_process(const struct probe_bpf *skeleton)
 	return skeleton->bss->hits_of_threads ? KERNEL_YES : KERNEL_NO;
 }
 
+/* One hit of ours, and one of another thread. A hit that does not come is no support. */
+static int ask_hits(enum kernel_attach how, struct probe_bpf *skeleton, enum kernel_answer *ret)
+{
+	__attribute__((cleanup(probe_link_done))) struct probe_link link = {0};
+	int r;
+
+	r = kernel_probe_attach(skeleton->progs.on_hit, how, getpid(), PROBED_JUMP_AT, false,
+				&link);
+	if (r < 0)
+		return r;
+	probed_jump();
+	if (skeleton->bss->hits != 1)
+		return -ENODATA;
+	*ret = ask_whole_process(skeleton);
+	return 0;
+}
+
 /*
  * Links to many uprobes: 89ae89f53d20 "bpf: Add multi uprobe link" (6.6); with
  * cookies 0b779b61f651 "bpf: Add cookies support for uprobe_multi link".
  */
-static int ask_uprobes(struct kernel_features *features)
+static int ask_multi(struct kernel_features *features)
 {
-	CLEANUP(probe_bpf__destroy) struct probe_bpf *skeleton = probe_bpf__open_and_load();
-	CLEANUP(bpf_link__destroy) struct bpf_link *link = NULL;
+	CLEANUP(probe_bpf__destroy) struct probe_bpf *skeleton = NULL;
 	int r;
 
-	if (!skeleton)
-		return -errno;
-	r = kernel_probe_attach(skeleton->progs.on_hit, getpid(), PROBED_JUMP_AT, false, &link);
+	r = kernel_probe_load(KERNEL_ATTACH_MULTI, &skeleton);
+	if (r == 0)
+		r = ask_hits(KERNEL_ATTACH_MULTI, skeleton, &features->whole_process);
 	if (r < 0)
 		return r;
-	probed_jump();
-	/* A hit that does not come is no support, whatever the kernel says. */
-	if (skeleton->bss->hits != 1)
-		return -ENODATA;
 	features->uprobe_multi = true;
 	features->attach_cookie = skeleton->bss->cookie == PROBED_COOKIE;
-	features->whole_process = ask_whole_process(skeleton);
 	return 0;
+}
+
+static int ask_tracefs(struct kernel_features *features)
+{
+	CLEANUP(probe_bpf__destroy) struct probe_bpf *skeleton = NULL;
+	enum kernel_answer whole_process = KERNEL_UNKNOWN;
+	int r;
+
+	r = tracefs_remove_leftovers();
+	if (r < 0)
+		return r;
+	r = kernel_probe_load(KERNEL_ATTACH_TRACEFS, &skeleton);
+	if (r == 0)
+		r = ask_hits(KERNEL_ATTACH_TRACEFS, skeleton, &whole_process);
+	if (r == 0 && whole_process != KERNEL_YES)
+		r = -ENODATA;
+	features->tracefs = r == 0;
+	return r;
+}
+
+static const char *why_not_multi(const struct kernel_features *features)
+{
+	if (!features->uprobe_multi)
+		return "the kernel has no links to many uprobes (Linux 6.6)";
+	if (!features->attach_cookie)
+		return "links to many uprobes have no cookies here";
+	if (features->whole_process != KERNEL_YES)
+		return "a link's pid means one thread here (before Linux 6.11)";
+	return NULL;
+}
+
+/* What the links can't do, tracefs is asked for, which is slower at all it does. */
+static void choose_attach(struct kernel_features *features)
+{
+	const char *wanted = secure_getenv(KERNEL_ATTACH_VARIABLE);
+	bool only_multi = wanted && !strcmp(wanted, "multi");
+	bool only_tracefs = wanted && !strcmp(wanted, "tracefs");
+	const char *why_not;
+	int r;
+
+	features->error = ask_multi(features);
+	why_not = why_not_multi(features);
+	features->attach_reason = wanted ? KERNEL_ATTACH_VARIABLE " says so" : why_not;
+	if (!why_not && !only_tracefs) {
+		features->attach = KERNEL_ATTACH_MULTI;
+		if (!only_multi)
+			features->attach_reason = "the cheaper of the two";
+		return;
+	}
+	if (only_multi)
+		return;
+	r = ask_tracefs(features);
+	if (r == 0)
+		features->attach = KERNEL_ATTACH_TRACEFS;
+	/* Not what multi failed with, unless that tells what is missing. */
+	if (features->error != -EPERM && features->error != -EACCES)
+		features->error = r;
 }
 
 /* fec56f5890d9 "bpf: Introduce BPF trampoline" (5.5), where the architecture and build have it. */
@@ -173,10 +257,10 @@ void kernel_features_probe(struct kernel_features *ret)
 	features.btf = access(BTF_PATH, R_OK) == 0;
 	/* 457f44363a88 "bpf: Implement BPF ring buffer and verifier support for it" (5.8) */
 	features.ring_buffer = libbpf_probe_bpf_map_type(BPF_MAP_TYPE_RINGBUF, NULL) == 1;
-	if (features.btf)
-		features.error = ask_uprobes(&features);
-	if (features.btf)
+	if (features.btf) {
+		choose_attach(&features);
 		features.trampolines = ask_trampolines();
+	}
 	*ret = features;
 }
 
@@ -190,11 +274,19 @@ const char *kernel_features_missing(const struct kernel_features *features)
 		return "privilege (root, or CAP_BPF and CAP_PERFMON)";
 	if (!features->ring_buffer)
 		return "ring buffers";
-	if (!features->uprobe_multi)
-		return "links to many uprobes (Linux 6.6)";
-	if (!features->attach_cookie)
-		return "attach cookies";
-	if (features->whole_process != KERNEL_YES)
-		return "probes of a whole process (Linux 6.11)";
+	if (features->attach == KERNEL_ATTACH_NONE)
+		return "uprobes: neither links to many of them (Linux 6.6) nor tracefs's events "
+		       "(CONFIG_UPROBE_EVENTS)";
 	return NULL;
+}
+
+const char *kernel_attach_name(enum kernel_attach attach)
+{
+	static const char *const names[] = {
+		[KERNEL_ATTACH_NONE] = "none",
+		[KERNEL_ATTACH_MULTI] = "links to many uprobes (uprobe_multi)",
+		[KERNEL_ATTACH_TRACEFS] = "uprobe events of tracefs",
+	};
+
+	return names[attach];
 }

@@ -21,7 +21,6 @@
 #define MEASURED_ROUNDS 20 /* of which the fastest counts: others disturb, nothing speeds up */
 #define NOP5_CALLS 1000
 
-DEFINE_CLEANUP(struct bpf_link *, bpf_link__destroy)
 DEFINE_CLEANUP(struct probe_bpf *, probe_bpf__destroy)
 
 static double call_ns(void (*function)(void))
@@ -41,14 +40,15 @@ static double call_ns(void (*function)(void))
 	return best;
 }
 
-static double hit_ns(struct probe_bpf *skeleton, void (*function)(void), uintptr_t at,
-		     bool uretprobe)
+static double hit_ns(struct probe_bpf *skeleton, enum kernel_attach how, void (*function)(void),
+		     uintptr_t at, bool uretprobe)
 {
-	CLEANUP(bpf_link__destroy) struct bpf_link *link = NULL;
+	__attribute__((cleanup(probe_link_done))) struct probe_link link = {0};
 	double alone = call_ns(function);
 	double probed;
 
-	if (kernel_probe_attach(skeleton->progs.on_nothing, getpid(), at, uretprobe, &link) < 0)
+	if (kernel_probe_attach(skeleton->progs.on_nothing, how, getpid(), at, uretprobe, &link) <
+	    0)
 		return 0;
 	probed = call_ns(function);
 	return probed > alone ? probed - alone : 0;
@@ -69,13 +69,14 @@ static void __attribute__((noreturn)) nop5_child(int in, int out)
 	_exit(0);
 }
 
-static enum kernel_answer ask_child(struct probe_bpf *skeleton, pid_t child, int to, int from)
+static enum kernel_answer ask_child(struct probe_bpf *skeleton, enum kernel_attach how, pid_t child,
+				    int to, int from)
 {
-	CLEANUP(bpf_link__destroy) struct bpf_link *link = NULL;
+	__attribute__((cleanup(probe_link_done))) struct probe_link link = {0};
 	uint32_t clobbered;
 
-	if (kernel_probe_attach(skeleton->progs.on_nothing, child, (uintptr_t)probed_nop5_at, false,
-				&link) < 0)
+	if (kernel_probe_attach(skeleton->progs.on_nothing, how, child, (uintptr_t)probed_nop5_at,
+				false, &link) < 0)
 		return KERNEL_UNKNOWN;
 	if (write(to, "g", 1) != 1 ||
 	    read(from, &clobbered, sizeof(clobbered)) != sizeof(clobbered))
@@ -87,7 +88,7 @@ static enum kernel_answer ask_child(struct probe_bpf *skeleton, pid_t child, int
  * In a child, because it is the kernel's word against a stack.  From the
  * "optimized uprobes" series on (6.18) until 7.2 the answer is yes.
  */
-static enum kernel_answer ask_nop5(struct probe_bpf *skeleton)
+static enum kernel_answer ask_nop5(struct probe_bpf *skeleton, enum kernel_attach how)
 {
 	_cleanup_close_ int in_read = -1, in_write = -1, out_read = -1, out_write = -1;
 	enum kernel_answer answer;
@@ -109,7 +110,7 @@ static enum kernel_answer ask_nop5(struct probe_bpf *skeleton)
 		nop5_child(in_read, out_write);
 	close(out_write); /* so that a child that died is the end of the file */
 	out_write = -1;
-	answer = ask_child(skeleton, child, in_write, out_read);
+	answer = ask_child(skeleton, how, child, in_write, out_read);
 	kill(child, SIGKILL);
 	while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
 		;
@@ -121,32 +122,36 @@ void capture_probe_kernel(struct capture_kernel *ret)
 	CLEANUP(probe_bpf__destroy) struct probe_bpf *skeleton = NULL;
 	struct capture_kernel kernel = {.nop5_clobbers = KERNEL_UNKNOWN};
 	_cleanup_close_ int statistics = -1;
+	enum kernel_attach how;
 	struct utsname name;
 
 	if (uname(&name) == 0)
 		memcpy(kernel.release, name.release, sizeof(kernel.release));
 	kernel_features_probe(&kernel.features);
+	how = kernel.features.attach;
 	/* d46edd671a14 "bpf: Sharing bpf runtime stats with BPF_ENABLE_STATS" (5.8) */
 	statistics = bpf_enable_stats(BPF_STATS_RUN_TIME);
 	kernel.run_statistics = statistics >= 0;
 	if (statistics >= 0)
 		close(TAKE_FD(statistics)); /* they would be part of what is measured */
-	if (kernel.features.uprobe_multi)
-		skeleton = probe_bpf__open_and_load();
-	if (skeleton) {
-		kernel.emulated_ns = hit_ns(skeleton, probed_jump, PROBED_JUMP_AT, false);
-		kernel.stepped_ns = hit_ns(skeleton, probed_move, PROBED_MOVE_AT, false);
-		kernel.uretprobe_ns = hit_ns(skeleton, probed_push, PROBED_PUSH_AT, true);
-		kernel.nop5_clobbers = ask_nop5(skeleton);
+	if (kernel_probe_load(how, &skeleton) == 0) {
+		kernel.emulated_ns = hit_ns(skeleton, how, probed_jump, PROBED_JUMP_AT, false);
+		kernel.stepped_ns = hit_ns(skeleton, how, probed_move, PROBED_MOVE_AT, false);
+		kernel.uretprobe_ns = hit_ns(skeleton, how, probed_push, PROBED_PUSH_AT, true);
+		kernel.nop5_clobbers = ask_nop5(skeleton, how);
 	}
 	*ret = kernel;
 }
 
 static double measure_trap_ns(void)
 {
-	CLEANUP(probe_bpf__destroy) struct probe_bpf *skeleton = probe_bpf__open_and_load();
+	CLEANUP(probe_bpf__destroy) struct probe_bpf *skeleton = NULL;
+	struct kernel_features features;
 
-	return skeleton ? hit_ns(skeleton, probed_jump, PROBED_JUMP_AT, false) : 0;
+	kernel_features_probe(&features);
+	if (kernel_probe_load(features.attach, &skeleton) < 0)
+		return 0;
+	return hit_ns(skeleton, features.attach, probed_jump, PROBED_JUMP_AT, false);
 }
 
 double capture_trap_ns(void)

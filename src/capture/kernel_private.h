@@ -8,6 +8,9 @@
 
 #include <bpf/libbpf.h>
 
+#include "capture/kernel.h"
+#include "capture/tracefs_link.h"
+
 /* Written in assembly, so that each holds just the instruction that it is there for. */
 void probed_jump(void);	    /* a conditional jump, 2 bytes into it */
 void probed_move(void);	    /* begins with a mov */
@@ -21,8 +24,12 @@ extern const char probed_nop5_at[];
 
 #define PROBED_COOKIE 0x70796c65616b6400ULL
 
+struct probe_bpf;
+
+/* Its programs loaded for this means. -errno. */
+int kernel_probe_load(enum kernel_attach how, struct probe_bpf **ret);
 /* A link on an instruction of ours, in the process pid. -errno. */
-int kernel_probe_attach(struct bpf_program *program, pid_t pid, uintptr_t at, bool uretprobe,
-			struct bpf_link **ret);
+int kernel_probe_attach(struct bpf_program *program, enum kernel_attach how, pid_t pid,
+			uintptr_t at, bool uretprobe, struct probe_link *link);
 
 #endif

@@ -77,36 +77,30 @@ static int batch_init(struct batch *batch, const struct capture *capture,
 	}
 	for (size_t i = 0; i < set->n_sites; i++) {
 		struct capture_site *site = set->sites[i];
-		const struct plan_site *plan = site->plan;
-
 		if ((set->new_pools ? PROGRAM_NEW_POOL : site->program) != program ||
 		    site->state != SITE_WANTED)
 			continue;
 		batch->sites[batch->n] = site;
-		batch->offsets[batch->n] = plan->offset;
-		batch->cookies[batch->n] =
-			WIRE_COOKIE(plan->kind, plan->reg, plan->value, plan->condition,
-				    plan->displacement, site->index) |
-			WIRE_COOKIE_RETURN_SLOT(plan->return_slot) |
-			WIRE_COOKIE_SIZE_REGISTER(plan->size_register) | set->cookie;
+		batch->offsets[batch->n] = site->plan->offset;
+		batch->cookies[batch->n] = site_cookie(site) | set->cookie;
 		batch->n++;
 	}
 	return 0;
 }
 
 /* One link for the sites [from, from + n). */
-static int batch_attach(const struct batch *batch, pid_t pid, const char *path, size_t from,
-			size_t n, struct bpf_link **ret)
+static int batch_attach(const struct batch *batch, const struct capture *capture, pid_t pid,
+			const char *path, size_t from, size_t n, struct probe_link *link)
 {
-	LIBBPF_OPTS(bpf_uprobe_multi_opts, options, .offsets = batch->offsets + from,
-		    .cookies = batch->cookies + from, .cnt = n, .retprobe = batch->uretprobe);
-	struct bpf_link *link;
+	const struct probe_sites sites = {
+		.path = path,
+		.offsets = batch->offsets + from,
+		.cookies = batch->cookies + from,
+		.n = n,
+		.uretprobe = batch->uretprobe,
+	};
 
-	link = bpf_program__attach_uprobe_multi(batch->program, pid, path, NULL, &options);
-	if (!link)
-		return -errno;
-	*ret = link;
-	return 0;
+	return probe_link_attach(link, capture->features.attach, batch->program, pid, &sites);
 }
 
 /* Errors that one instruction can cause for a whole link, as opposed to a failure of its own. */
@@ -123,15 +117,11 @@ static bool is_refusal(int error)
 static int batch_bisect(const struct batch *batch, struct capture *capture, const char *path,
 			size_t from, size_t n, size_t *refused)
 {
-	struct bpf_link *link = NULL;
+	__attribute__((cleanup(probe_link_done))) struct probe_link link = {0};
 	int r;
 
-	r = batch_attach(batch, capture->pid, path, from, n, &link);
-	if (r == 0) {
-		bpf_link__destroy(link);
-		return 0;
-	}
-	if (!is_refusal(r))
+	r = batch_attach(batch, capture, capture->pid, path, from, n, &link);
+	if (r == 0 || !is_refusal(r))
 		return r;
 	if (n == 1) {
 		if (++*refused > REFUSED_SITES_MAX)
@@ -156,7 +146,8 @@ static int attach_program(struct capture *capture, const struct probed_file *fil
 	r = batch_init(&batch, capture, set, program);
 	if (r < 0 || batch.n == 0)
 		return r;
-	r = batch_attach(&batch, capture->pid, file->path, 0, batch.n, &set->links[program]);
+	r = batch_attach(&batch, capture, capture->pid, file->path, 0, batch.n,
+			 &set->links[program]);
 	if (!is_refusal(r))
 		return r;
 	r = batch_bisect(&batch, capture, file->path, 0, batch.n, &refused);
@@ -166,7 +157,8 @@ static int attach_program(struct capture *capture, const struct probed_file *fil
 	r = batch_init(&batch, capture, set, program);
 	if (r < 0 || batch.n == 0)
 		return r;
-	return batch_attach(&batch, capture->pid, file->path, 0, batch.n, &set->links[program]);
+	return batch_attach(&batch, capture, capture->pid, file->path, 0, batch.n,
+			    &set->links[program]);
 }
 
 int links_attach(struct capture *capture, const struct probed_file *file, struct site_set *set,
@@ -197,12 +189,10 @@ void links_detach(struct site_set *set, struct priority *priority)
 	for (size_t i = SITE_PROGRAMS; i-- > 0;) {
 		if (i == PROGRAM_FREE)
 			continue;
-		bpf_link__destroy(set->links[i]); /* NULL is legal */
-		set->links[i] = NULL;
+		probe_link_detach(&set->links[i]);
 		priority_look(priority);
 	}
-	bpf_link__destroy(set->links[PROGRAM_FREE]);
-	set->links[PROGRAM_FREE] = NULL;
+	probe_link_detach(&set->links[PROGRAM_FREE]);
 }
 
 /*
@@ -217,17 +207,16 @@ int links_release_others(const struct capture *capture, const struct probed_file
 {
 	for (unsigned program = 0; program < SITE_PROGRAMS; program++) {
 		__attribute__((cleanup(batch_done))) struct batch batch = {0};
-		struct bpf_link *link = NULL;
+		__attribute__((cleanup(probe_link_done))) struct probe_link link = {0};
 		int r;
 
-		if (!set->links[program])
+		if (!probe_link_is_attached(&set->links[program]))
 			continue;
 		r = batch_init(&batch, capture, set, program);
 		if (r == 0 && batch.n)
-			r = batch_attach(&batch, getpid(), file->path, 0, batch.n, &link);
+			r = batch_attach(&batch, capture, getpid(), file->path, 0, batch.n, &link);
 		if (r < 0)
 			return r;
-		bpf_link__destroy(link);
 	}
 	return 0;
 }

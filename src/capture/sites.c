@@ -55,6 +55,8 @@ int site_set_init(struct site_set *set, struct probed_file *file, const uint16_t
 
 void site_set_done(struct site_set *set)
 {
+	for (size_t i = 0; i < SITE_PROGRAMS; i++)
+		probe_link_done(&set->links[i]);
 	free(set->sites);
 	*set = (struct site_set){0};
 }

@@ -17,8 +17,8 @@ def run(name, directory):
         ["cc", "-std=gnu17", "-O1", "-g", "-Wall", "-Wno-unused-function", "-D_GNU_SOURCE",
          f"-I{support.ROOT / 'include'}", f"-I{support.ROOT / 'src'}",
          "-o", program, HERE / f"{name}.c",
-         build / "lib" / "capture.a", build / "lib" / "base.a",
-         "-lcmocka", "-lbpf", "-lelf", "-lz"],
+         build / "lib" / "capture.a", build / "lib" / "target.a", build / "lib" / "base.a",
+         "-lcmocka", "-lbpf", "-lelf", "-lz", "-lm"],
         check=True)
     result = subprocess.run([program], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr
