@@ -255,7 +255,7 @@ def bpf_links():
     tool = shutil.which("bpftool") or "/usr/sbin/bpftool"
     output = subprocess.run([tool, "-j", "link", "list"], capture_output=True, text=True).stdout
     links = json.loads(output) if output.strip() else []
-    return {link["id"]: link for link in links if isinstance(link, dict)}
+    return {link["id"]: link for link in links if isinstance(link, dict) and "id" in link}
 
 
 def cpu_seconds(pid):
