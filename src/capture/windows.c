@@ -245,6 +245,18 @@ static struct capture_group *defined_group(const struct capture *capture, unsign
 	return (struct capture_group *)&capture->groups[number];
 }
 
+static uint64_t limit_of(uint64_t hits, uint64_t hits_max)
+{
+	if (hits_max == CAPTURE_SILENT)
+		return 0;
+	return hits_max ? hits + hits_max : WINDOW_NO_LIMIT;
+}
+
+int capture_group_silence(struct capture *capture, unsigned number)
+{
+	return capture_group_refill(capture, number, CAPTURE_SILENT);
+}
+
 int capture_group_refill(struct capture *capture, unsigned number, uint64_t hits_max)
 {
 	const struct capture_group *group = defined_group(capture, number);
@@ -255,7 +267,7 @@ int capture_group_refill(struct capture *capture, unsigned number, uint64_t hits
 	if (!group->is_open)
 		return -EALREADY;
 	shared = shared_group(capture, number);
-	set_limit(shared, hits_max ? load(&shared->hits) + hits_max : WINDOW_NO_LIMIT);
+	set_limit(shared, limit_of(load(&shared->hits), hits_max));
 	return 0;
 }
 
@@ -350,7 +362,7 @@ static void tell_programs(const struct capture *capture, unsigned number, uint64
 	struct window_group *shared = shared_group(capture, number);
 
 	__atomic_store_n(&shared->hits, 0, __ATOMIC_RELEASE);
-	set_limit(shared, hits_max ? hits_max : WINDOW_NO_LIMIT);
+	set_limit(shared, limit_of(0, hits_max));
 	for (size_t i = 0; i < group->set.n_sites; i++)
 		__atomic_store_n(
 			&capture->window_sites[counter_of(capture, group, group->set.sites[i])]

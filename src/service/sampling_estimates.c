@@ -96,13 +96,24 @@ static void add_counts(const struct samples_cell *cells, size_t n, struct site_e
 	}
 }
 
+/* The weights' common error: that of the kind of window that is the least sure. */
+static double weights_error(const struct sampling *sampling)
+{
+	double error = 0;
+
+	for (unsigned group = 0; group < GOVERNOR_GROUPS; group++)
+		if (sampling->clocks[group].n_windows)
+			error = fmax(error, sampling->clocks[group].relative_error);
+	return error;
+}
+
 static int add_estimates(const struct session *session, const struct samples_cell *cells, size_t n,
 			 struct site_estimate *sites, size_t n_sites)
 {
 	const struct sampling *sampling = session->sampling;
 	const struct estimate_design design = {
 		.n_clusters = sampling->last_window,
-		.relative_error = 0,
+		.relative_error = weights_error(sampling),
 	};
 	_cleanup_free_ struct estimate_cell *inputs = calloc(n + 1, sizeof(*inputs));
 	_cleanup_free_ struct estimate *estimates = calloc(n_sites + 1, sizeof(*estimates));

@@ -40,13 +40,26 @@ struct sampling_opening {
 	double opened;
 	double stratum_seconds;
 	double stratum_ends; /* of what it stands for; of learning windows: with them */
-	bool complete, learning;
-	uint64_t always_on_hits, cpu_ns; /* so far, when it was open */
+	bool complete, learning, limited;
+	uint64_t hits, always_on_hits, cpu_ns; /* so far, when it was open */
 };
 
-/* Hits of always-on sites in windows: as many as there would be at full speed, and as there were. */
+/* Windows whose weights are corrected as more is learned of the target's pace in them. */
+#define SAMPLING_WINDOWS_KEPT 64
+
+struct sampling_kept {
+	uint32_t window; /* 0: none */
+	double seconds, stratum_seconds;
+};
+
+/* How far the target comes in windows of one kind; sums over them, the old ones fading. */
 struct sampling_clock {
-	double expected, actual;
+	double seconds, own_seconds; /* of the windows; of CPU, what the probes took left out */
+	/* Hits of always-on sites in windows: at the usual pace, and as it was. */
+	double expected_hits, hits;
+	double relative_error; /* of the pace that comes of it */
+	struct sampling_kept kept[SAMPLING_WINDOWS_KEPT];
+	size_t n_windows;
 };
 
 struct sampling_forks {
@@ -102,6 +115,8 @@ int sampling_sites_init(struct session *session, struct sampling *sampling);
 int sampling_make_governor(struct session *session, struct sampling *sampling);
 /* All of the step's sites, or none. */
 int sampling_open_sites(struct session *session, const struct governor_step *step);
+/* Records flow from now on, until so many hits more; CAPTURE_SILENT: they stop. */
+void sampling_refill(struct session *session, unsigned group, uint64_t hits_max);
 void sampling_close_sites(struct session *session, unsigned group, struct capture_group_use *ret);
 /* Of the last opening, whether it is still open or not; either file's parts together. */
 void sampling_group_use(const struct session *session, unsigned group,

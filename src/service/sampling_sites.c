@@ -157,7 +157,22 @@ static int open_part(struct session *session, const struct governor_step *step, 
 	r = capture_group_define(session->capture, group, file, sites, n);
 	if (r < 0)
 		return r;
-	return capture_group_open(session->capture, group, step->hits_max, NULL);
+	/* A window begins for all of its sites at once: when they are in. */
+	return capture_group_open(session->capture, group,
+				  step->group < GOVERNOR_ALWAYS_ON_GROUPS ? step->hits_max :
+									    CAPTURE_SILENT,
+				  NULL);
+}
+
+void sampling_refill(struct session *session, unsigned group, uint64_t hits_max)
+{
+	for (unsigned file = 0; file < SAMPLING_FILES; file++) {
+		unsigned part = capture_group_of(group, file);
+
+		if (file != SAMPLING_PYTHON && part == group)
+			break;
+		capture_group_refill(session->capture, part, hits_max);
+	}
 }
 
 int sampling_open_sites(struct session *session, const struct governor_step *step)

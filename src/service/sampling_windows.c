@@ -75,6 +75,9 @@ int sampling_open_group(struct session *session, const struct governor_step *ste
 	sampling->attached = true;
 	attach_seconds = (double)(clock_monotonic_ns() - began_ns) / NS_PER_SECOND;
 	opening->opened = now + attach_seconds;
+	if (window)
+		sampling_refill(session, step->group, step->hits_max);
+	opening->hits = sampling_group_hits(session, step->group);
 	opening->always_on_hits = always_on_hits(session);
 	process_cpu_ns(session->facts.pid, &opening->cpu_ns);
 	governor_note_opened(sampling->governor, step->group, now + attach_seconds,
@@ -83,12 +86,19 @@ int sampling_open_group(struct session *session, const struct governor_step *ste
 }
 
 /* A target that did less than this of a CPU in a second is idle: its pace is that of the clock. */
-#define IDLE_PACE 0.02
-/* One that was nearly stopped came so far at least. */
-#define PROGRESS_MIN 0.02
+#define IDLE_PACE 0.0005
+/*
+ * One that was nearly stopped came so far at least; one that makes up for the
+ * time of the attach, in which it stood still, does more than is usual.
+ */
+#define PACE_MIN 0.02
+#define PACE_MAX 50.0
+/* Shorter ones, which were closed for another reason than their time, say nothing. */
+#define WINDOW_SECONDS_MIN 0.001
 /* Always-on hits in windows before they are believed to tell how far it came. */
 #define CLOCK_HITS_MIN 30
-#define CLOCK_HITS_FADE 1000
+#define CLOCK_SECONDS_FADE 4.0 /* of windows */
+#define ERROR_BY_CPU 0.3       /* relative, of what CPU times tell: a guess on the safe side */
 
 /* CPU seconds of its own that the target uses in a second, without what the probes take. */
 static double usual_pace(const struct session *session, double now)
@@ -105,49 +115,68 @@ static double usual_pace(const struct session *session, double now)
 		hits * session->hit_seconds) / now;
 }
 
-/*
- * How far the target came while a window was open, in seconds at its usual
- * pace.  One that sleeps makes up for what the probes take; one that has no
- * time left comes as far as the CPU time goes that is left to it.
- */
-static double progress_by_cpu(const struct session *session, const struct sampling_opening *opening,
-			      uint64_t hits, double now)
+static void clock_add(struct session *session, const struct sampling_opening *opening,
+		      uint64_t hits, double now, struct sampling_clock *clock)
 {
-	double seconds = now - opening->opened, pace = usual_pace(session, now), used;
-	uint64_t cpu_ns;
+	uint64_t cpu_ns = opening->cpu_ns;
+	struct governor_status status;
 
-	if (pace < IDLE_PACE || process_cpu_ns(session->facts.pid, &cpu_ns) < 0)
-		return seconds;
-	used = (double)(cpu_ns - opening->cpu_ns) / NS_PER_SECOND -
-	       (double)hits * session->hit_seconds;
-	return fmin(fmax(used / pace, PROGRESS_MIN * seconds), seconds);
+	process_cpu_ns(session->facts.pid, &cpu_ns);
+	clock->seconds += now - opening->opened;
+	clock->own_seconds += (double)(cpu_ns - opening->cpu_ns) / NS_PER_SECOND -
+			      (double)(hits - opening->hits) * session->hit_seconds;
+	governor_status(session->sampling->governor, now, &status);
+	if (!status.learning) {
+		clock->expected_hits += (now - opening->opened) * status.always_on_hits_per_second;
+		clock->hits += (double)(always_on_hits(session) - opening->always_on_hits);
+	}
+	if (clock->seconds > CLOCK_SECONDS_FADE) {
+		clock->seconds /= 2;
+		clock->own_seconds /= 2;
+		clock->expected_hits /= 2;
+		clock->hits /= 2;
+	}
 }
 
 /*
- * Of a target that the probes have nearly stopped, the above is a small
- * difference of large numbers.  Sites that are always on tell better, not by
- * one window (there are a few of their hits in it) but by many: docs/estimator.md.
+ * The target's pace in windows of this kind, against its usual one: by the
+ * sites that are always on, and until these have said enough, by the CPU time
+ * that the probes have left to it.  Of many windows together: one alone has a
+ * few hits, and a target that sleeps may make up for it (docs/estimator.md).
  */
-static double progress_of(struct session *session, const struct sampling_opening *opening,
-			  uint64_t hits, double now)
+static double pace_inside(const struct session *session, const struct sampling_clock *clock,
+			  double now, double *ret_error)
+{
+	double pace = usual_pace(session, now), inside = 1;
+
+	*ret_error = ERROR_BY_CPU;
+	if (clock->hits >= CLOCK_HITS_MIN && clock->expected_hits >= CLOCK_HITS_MIN) {
+		inside = clock->hits / clock->expected_hits;
+		*ret_error = 1 / sqrt(clock->hits);
+	} else if (pace >= IDLE_PACE && clock->seconds > 0) {
+		inside = clock->own_seconds / (clock->seconds * pace);
+	}
+	return fmin(fmax(inside, PACE_MIN), PACE_MAX);
+}
+
+/* Of a stratum of so many seconds, with a window of so many in it. */
+static double weight_of(double stratum_seconds, double seconds, double pace)
+{
+	return fmax(stratum_seconds / (seconds * pace), 1);
+}
+
+/* What is learned of the pace holds for the windows before, too. */
+static void weigh_windows(struct session *session, unsigned group, double now)
 {
 	struct sampling *sampling = session->sampling;
-	struct sampling_clock *clock = &sampling->clocks[sampling->window_group];
-	double progress = progress_by_cpu(session, opening, hits, now);
-	struct governor_status status;
+	struct sampling_clock *clock = &sampling->clocks[group];
+	double pace = pace_inside(session, clock, now, &clock->relative_error);
 
-	governor_status(sampling->governor, now, &status);
-	if (status.learning)
-		return progress;
-	clock->expected += progress * status.always_on_hits_per_second;
-	clock->actual += (double)(always_on_hits(session) - opening->always_on_hits);
-	if (clock->expected > CLOCK_HITS_FADE && clock->actual > CLOCK_HITS_FADE) {
-		clock->expected /= 2;
-		clock->actual /= 2;
-	}
-	if (clock->actual < CLOCK_HITS_MIN || clock->expected < CLOCK_HITS_MIN)
-		return progress;
-	return fmin(progress * clock->actual / clock->expected, now - opening->opened);
+	for (size_t i = 0; i < SAMPLING_WINDOWS_KEPT; i++)
+		if (clock->kept[i].window)
+			samples_window_weight(sampling->samples, clock->kept[i].window,
+					      weight_of(clock->kept[i].stratum_seconds,
+							clock->kept[i].seconds, pace));
 }
 
 /*
@@ -168,45 +197,53 @@ static double stratum_of(struct sampling *sampling, const struct sampling_openin
 	return fmax(seconds, closed - opening->opened);
 }
 
-static void end_window(struct session *session, struct sampling_opening *opening, double progress,
+static void end_window(struct session *session, struct sampling_opening *opening, double closing,
 		       double closed)
 {
 	struct sampling *sampling = session->sampling;
+	unsigned group = sampling->window_group;
+	struct sampling_clock *clock = &sampling->clocks[group];
 	const struct window_facts facts = {
 		.window = opening->window,
 		.opened = opening->opened,
 		.closed = closed,
-		.progress = progress,
-		.stratum_progress =
-			stratum_of(sampling, opening, closed) - (closed - opening->opened) + progress,
 		.sightings_before_detach = sampling->window_sightings_before,
-		.stream = (uint8_t)(sampling->window_group - GOVERNOR_ALWAYS_ON_GROUPS),
+		.stream = (uint8_t)(group - GOVERNOR_ALWAYS_ON_GROUPS),
 		.complete = opening->complete,
 	};
 
 	samples_window_end(sampling->samples, &facts);
+	if (closing - opening->opened >= WINDOW_SECONDS_MIN)
+		clock->kept[clock->n_windows++ % SAMPLING_WINDOWS_KEPT] = (struct sampling_kept){
+			.window = opening->window,
+			.seconds = closing - opening->opened,
+			.stratum_seconds = stratum_of(sampling, opening, closed),
+		};
+	weigh_windows(session, group, closed);
 	sampling->open_window = 0;
 	turn_give(session->options.turn, session);
 	sampling->closing_position = UINT64_MAX;
 	sampling->windows++;
 }
 
-static double closing_begins(struct session *session, unsigned group, double now)
+static void closing_begins(struct session *session, unsigned group, double now)
 {
 	struct sampling *sampling = session->sampling;
-	const struct sampling_opening *opening = &sampling->openings[group];
-	double progress = 0;
+	struct sampling_opening *opening = &sampling->openings[group];
+	struct capture_group_use use;
 
-	if (opening->window)
-		progress = progress_of(session, opening, sampling_group_hits(session, group), now);
+	if (opening->window) {
+		sampling_group_use(session, group, &use);
+		opening->limited = use.limited;
+		sampling_refill(session, group, CAPTURE_SILENT);
+		clock_add(session, opening, use.hits, now, &sampling->clocks[group]);
+	}
 	tell_sites(session, group, SAMPLE_SITE_OFF);
 	sampling->closing_position = capture_produced(session->capture);
-	return progress;
 }
 
 static void closing_ends(struct session *session, unsigned group,
-			 const struct capture_group_use *use, double progress, double now,
-			 uint64_t began_ns)
+			 const struct capture_group_use *use, double now, uint64_t began_ns)
 {
 	struct sampling *sampling = session->sampling;
 	struct sampling_opening *opening = &sampling->openings[group];
@@ -215,7 +252,7 @@ static void closing_ends(struct session *session, unsigned group,
 	if (opening->window) {
 		sampling->closing_position = use->produced_at_closing;
 		drain(session);
-		end_window(session, opening, progress, now + detach_seconds);
+		end_window(session, opening, now, now + detach_seconds);
 	}
 	sampling->closing_position = UINT64_MAX;
 	opening->open = false;
@@ -223,17 +260,17 @@ static void closing_ends(struct session *session, unsigned group,
 		if (sampling->group_of_site[i] == group)
 			sampling->group_of_site[i] = SAMPLING_NO_GROUP;
 	governor_note_closed(sampling->governor, group, now + detach_seconds, detach_seconds,
-			     use->hits, use->limited);
+			     use->hits, opening->window ? opening->limited : use->limited);
 }
 
 void sampling_close_group(struct session *session, unsigned group, double now)
 {
 	struct capture_group_use use = { 0 };
 	uint64_t began_ns = clock_monotonic_ns();
-	double progress = closing_begins(session, group, now);
 
+	closing_begins(session, group, now);
 	sampling_close_sites(session, group, &use);
-	closing_ends(session, group, &use, progress, now, began_ns);
+	closing_ends(session, group, &use, now, began_ns);
 }
 
 /* Waiting for the kernel is most of it, and is done once for all. */
@@ -241,11 +278,10 @@ void sampling_close_all(struct session *session, double now)
 {
 	struct sampling *sampling = session->sampling;
 	uint64_t began_ns = clock_monotonic_ns();
-	double progress[GOVERNOR_GROUPS] = { 0 };
 
 	for (unsigned group = 0; group < GOVERNOR_GROUPS; group++)
 		if (sampling->openings[group].open)
-			progress[group] = closing_begins(session, group, now);
+			closing_begins(session, group, now);
 	capture_close_all(session->capture);
 	/* Windows come last among groups, and first here: what they have seen has just come in. */
 	for (unsigned group = GOVERNOR_GROUPS; group-- > 0;) {
@@ -254,6 +290,7 @@ void sampling_close_all(struct session *session, double now)
 		if (!sampling->openings[group].open)
 			continue;
 		sampling_group_use(session, group, &use);
-		closing_ends(session, group, &use, progress[group], now, began_ns);
+		closing_ends(session, group, &use, now, began_ns);
 	}
 }
+
