@@ -195,7 +195,7 @@ static const char *why_not_multi(const struct kernel_features *features)
 	return NULL;
 }
 
-/* What the links can't do, tracefs is asked for, which is slower at all it does. */
+/* What links can't do, events are asked for: each of their hits is dearer. */
 static void choose_attach(struct kernel_features *features)
 {
 	const char *wanted = secure_getenv(KERNEL_ATTACH_VARIABLE);
@@ -206,11 +206,14 @@ static void choose_attach(struct kernel_features *features)
 
 	features->error = ask_multi(features);
 	why_not = why_not_multi(features);
-	features->attach_reason = wanted ? KERNEL_ATTACH_VARIABLE " says so" : why_not;
+	features->attach_reason = why_not ? why_not : "hits cost less than by events of tracefs";
+	if (only_multi || only_tracefs)
+		features->attach_reason = KERNEL_ATTACH_VARIABLE " says so";
+	else if (wanted)
+		features->attach_reason =
+			KERNEL_ATTACH_VARIABLE " is neither multi nor tracefs, ignoring it";
 	if (!why_not && !only_tracefs) {
 		features->attach = KERNEL_ATTACH_MULTI;
-		if (!only_multi)
-			features->attach_reason = "the cheaper of the two";
 		return;
 	}
 	if (only_multi)
@@ -218,7 +221,7 @@ static void choose_attach(struct kernel_features *features)
 	r = ask_tracefs(features);
 	if (r == 0)
 		features->attach = KERNEL_ATTACH_TRACEFS;
-	/* Not what multi failed with, unless that tells what is missing. */
+	/* Not what links failed with, unless that tells what is missing. */
 	if (features->error != -EPERM && features->error != -EACCES)
 		features->error = r;
 }

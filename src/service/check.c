@@ -123,8 +123,8 @@ static void check_behaviour(struct table_text *table, const struct capture_kerne
 {
 	static const char *const filter[] = {
 		[KERNEL_UNKNOWN] = "could not be found out",
-		[KERNEL_NO] = "means one thread: the programs filter by process themselves",
-		[KERNEL_YES] = "means the whole process",
+		[KERNEL_NO] = "of a link means one thread here",
+		[KERNEL_YES] = "of a link means the whole process",
 	};
 	static const char *const nop[] = {
 		[KERNEL_UNKNOWN] = "could not be found out: never probed",
@@ -141,6 +141,22 @@ static void check_behaviour(struct table_text *table, const struct capture_kerne
 		    "seen by sys_exit: in a session every system call of the host is dearer");
 }
 
+static void check_attach(struct table_text *table, const struct kernel_features *features)
+{
+	bool attaches = features->attach != KERNEL_ATTACH_NONE;
+
+	/* Either of the two will do. */
+	row(table, "uprobe_multi", features->uprobe_multi ? GRADE_YES : GRADE_NO, NULL,
+	    "many breakpoints in one link, with attach cookies%s",
+	    features->uprobe_multi && !features->attach_cookie ? ": without the cookies" : "");
+	row(table, "attach method", attaches ? GRADE_YES : GRADE_NO,
+	    attaches ? NULL :
+		       "use Linux 6.6 or later, or one with CONFIG_UPROBE_EVENTS=y, or --no-probes",
+	    "%s%s%s", kernel_attach_name(features->attach), features->attach_reason ? ": " : "",
+	    features->attach_reason ? features->attach_reason : "");
+	table->failed |= !attaches;
+}
+
 static void check_kernel(struct table_text *table)
 {
 	struct capture_kernel kernel;
@@ -153,10 +169,7 @@ static void check_kernel(struct table_text *table)
 		"use a kernel with CONFIG_DEBUG_INFO_BTF=y (Debian's have it)");
 	feature(table, "ring buffer", features->ring_buffer, "BPF_MAP_TYPE_RINGBUF",
 		"use Linux 5.8 or later");
-	feature(table, "uprobe_multi", features->uprobe_multi, "many breakpoints in one link",
-		"use Linux 6.6 or later, or --no-probes");
-	feature(table, "attach cookies", features->attach_cookie, "bpf_get_attach_cookie()",
-		"use Linux 5.15 or later");
+	check_attach(table, features);
 	feature(table, "host's pids", features->host_pids, "pids as the kernel counts them",
 		"run in the host's pid namespace (docker run --pid=host)");
 	row(table, "run statistics", kernel.run_statistics ? GRADE_YES : GRADE_NO, NULL,
