@@ -43,11 +43,6 @@ static int site_cells(const struct session *session, double time_seconds, struct
 	return 0;
 }
 
-static bool is_of_pools(uint8_t size_class)
-{
-	return size_class < PYMALLOC_CLASSES_MAX;
-}
-
 /*
  * A window's number counts it among all windows of the session, whatever it was
  * for: one that could not have met the site is one without any of it, which
@@ -91,7 +86,9 @@ static void add_counts(const struct samples_cell *cells, size_t n, struct site_e
 		struct site_estimate *site = &sites[cells[i].stack];
 
 		site->objects += cells[i].weight * cells[i].expanded_count;
-		if (!is_of_pools(cells[i].size_class))
+		if (cells[i].size_class == SAMPLES_CLASS_BUFFERS)
+			site->buffer_bytes += cells[i].weight * cells[i].expanded_bytes;
+		else if (cells[i].size_class >= PYMALLOC_CLASSES_MAX)
 			site->chunk_bytes += cells[i].weight * cells[i].expanded_bytes;
 	}
 }

@@ -10,7 +10,8 @@
 struct site_estimate {
 	struct estimate_interval bytes; /* outstanding, everything */
 	double objects;
-	double chunk_bytes;  /* of bytes, outside of pymalloc's pools; before calibration */
+	/* Of bytes, before calibration: outside of pymalloc's pools; what objects own, there or not. */
+	double chunk_bytes, buffer_bytes;
 	double mapped_bytes; /* of bytes; exact */
 	unsigned counts[SAMPLED_SLICES];
 	uint32_t windows; /* that have anything of it */

@@ -84,7 +84,9 @@ static struct judgement judge_whole(const struct session *session, const struct 
 
 	if (outside > site->bytes.value / 2)
 		return rest;
-	return outside > 0 && rest.verdict > heap.verdict ? rest : heap;
+	if (outside + site->buffer_bytes > site->bytes.value / 2)
+		return rest.verdict > heap.verdict ? rest : heap;
+	return heap;
 }
 
 static unsigned draws_of(const struct site_estimate *site)
