@@ -20,6 +20,7 @@
 #include "service/targets.h"
 
 #define US_PER_SECOND 1e6
+#define STATUS_BYTES 128
 
 struct daemon {
 	const char *config_path; /* NULL: all defaults */
@@ -28,22 +29,24 @@ struct daemon {
 	struct targets *targets;
 	struct metrics metrics;
 	struct http *http;
-	bool ready; /* told */
+	char status[STATUS_BYTES]; /* that was told last */
 };
 
 /* --- what systemd is told --- */
 
+/* Only what is new: whoever listens may be slow, and sending waits for it. */
 static void tell_status(struct daemon *daemon)
 {
 	struct targets *targets = daemon->targets;
+	char status[STATUS_BYTES];
 
-	if (!daemon->ready && targets_ready(targets)) {
-		daemon->ready = true;
-		log_info("ready");
-	}
-	sd_notifyf(0, "STATUS=%zu Python processes, %zu of them sampled, %zu unreadable",
-		   targets->n, targets_count(targets, TARGET_SAMPLED),
-		   targets_count(targets, TARGET_UNREADABLE));
+	snprintf(status, sizeof(status),
+		 "STATUS=%zu Python processes, %zu of them sampled, %zu unreadable", targets->n,
+		 targets_count(targets, TARGET_SAMPLED), targets_count(targets, TARGET_UNREADABLE));
+	if (strcmp(status, daemon->status) == 0)
+		return;
+	memcpy(daemon->status, status, sizeof(status));
+	sd_notify(0, status);
 }
 
 /* --- timers --- */

@@ -65,6 +65,7 @@ CHECKS = {
     "swap": _missing_swap,
     "setpriv": lambda: None if shutil.which("setpriv") else "no setpriv",
     "gcc": lambda: None if shutil.which("gcc") else "no gcc",
+    "prometheus": lambda: None if shutil.which("prometheus") else "no prometheus",
     "uwsgi": lambda: None if shutil.which("uwsgi") else "no uwsgi",
     "numpy": lambda: _stock_module("numpy"),
     "gevent": lambda: _stock_module("gevent"),
