@@ -166,6 +166,8 @@ struct sample_due {
  * samples_looked() in between: it only takes answers to the last call.
  */
 size_t samples_due(struct samples *samples, double time, struct sample_due *ret, size_t max);
+/* All samples are to be looked at now, whatever their time. */
+void samples_make_due(struct samples *samples, double time);
 /* When the next becomes due, a lower bound; INFINITY: none. */
 double samples_next_due(const struct samples *samples);
 

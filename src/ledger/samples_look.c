@@ -61,6 +61,14 @@ size_t samples_due(struct samples *samples, double time, struct sample_due *ret,
 	return n;
 }
 
+void samples_make_due(struct samples *samples, double time)
+{
+	for (size_t i = 0; i < samples->n_slots; i++)
+		if (samples->slots[i].state == SLOT_SAMPLE)
+			samples->slots[i].due = ticks_of(time);
+	samples->next_due = ticks_of(time);
+}
+
 double samples_next_due(const struct samples *samples)
 {
 	if (samples->next_due == TICKS_NEVER)

@@ -284,6 +284,10 @@ int sampling_step(struct session *session, double time_seconds, double *ret_next
 	if (r >= 0 && !sampling->open_window &&
 	    now - sampling->accounted_at >= SAMPLING_ACCOUNT_SECONDS)
 		r = sampling_account(session, now, false);
+	if (now - sampling->stacks_asked_at >= SAMPLING_STACKS_SECONDS) {
+		sampling->stacks_asked_at = now;
+		capture_forget_stacks(session->capture);
+	}
 	if (sampling->forked)
 		*ret_next_seconds = now;
 	return r == -ENOMEM ? r : 0;

@@ -48,6 +48,20 @@ static void to_seen(const struct sample_due *due, const struct liveness_look *lo
 		ret->buffer_bytes += look->buffer_sizes[i];
 }
 
+/*
+ * An interpreter that tears down its heap ends the session: what it frees was
+ * outstanding.  To be asked behind each look, which may have seen some of that.
+ */
+static bool is_at_its_end(struct session *session)
+{
+	bool finalizing = false;
+
+	if (session->moment == MOMENT_SESSION_END &&
+	    interpreter_is_finalizing(session->interpreter, &finalizing, NULL) == 0 && finalizing)
+		session->moment = MOMENT_FINALIZATION;
+	return session->moment != MOMENT_SESSION_END;
+}
+
 /* One batch; returns how many were due, or -errno. */
 static ssize_t look_at_batch(struct session *session, double time_seconds, struct sample_due *due,
 			     struct liveness_look *looks, struct sample_seen *seen)
@@ -63,6 +77,8 @@ static ssize_t look_at_batch(struct session *session, double time_seconds, struc
 	r = liveness_look(sampling->liveness, looks, n, NULL);
 	if (r < 0)
 		return r;
+	if (is_at_its_end(session))
+		return 0;
 	/* Whatever was made at these addresses meanwhile is known before the answers are. */
 	if (session->capture)
 		session_consume(session, 0);
@@ -80,7 +96,11 @@ int sampling_look(struct session *session, double time_seconds, bool all)
 
 	if (!due || !looks || !seen)
 		return -ENOMEM;
+	if (is_at_its_end(session))
+		return 0;
 	session->sampling->looked_at = time_seconds;
+	if (all)
+		samples_make_due(session->sampling->samples, time_seconds);
 	for (size_t round = 0; round < (all ? ROUNDS_MAX : 1); round++) {
 		ssize_t n = look_at_batch(session, time_seconds, due, looks, seen);
 

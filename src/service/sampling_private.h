@@ -30,6 +30,11 @@
 #define SAMPLING_FORK_PAUSE_SECONDS 0.2
 /* Growth is judged by points so far apart at most, however rarely a report is wanted. */
 #define SAMPLING_ACCOUNT_SECONDS 2.0
+/*
+ * Code objects die unseen, and others take their addresses: which code a stack
+ * is of is asked anew so often.
+ */
+#define SAMPLING_STACKS_SECONDS 30.0
 /* Younger ones may be in flight: they count for nothing yet. */
 #define SAMPLING_AGE_MIN_SECONDS 1.0
 
@@ -99,7 +104,7 @@ struct sampling {
 	uint64_t closing_position; /* in the ring; UINT64_MAX: it is not being closed */
 
 	double now; /* of the present step */
-	double counted_at, looked_at, accounted_at;
+	double counted_at, looked_at, accounted_at, stacks_asked_at;
 	bool forked;   /* a child has inherited breakpoints: not yet taken care of */
 	bool attached; /* some site was in, once */
 	struct sampling_forks forks;

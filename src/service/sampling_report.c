@@ -27,7 +27,8 @@ static void judge_totals(struct session *session, double time_seconds)
 	struct sampling *sampling = session->sampling;
 	uint64_t rest;
 
-	if (census_take(session->interpreter, true, &census, NULL) == 0) {
+	if (session->moment == MOMENT_SESSION_END &&
+	    census_take(session->interpreter, true, &census, NULL) == 0) {
 		sampling->totals = *census_totals(census);
 		sampling->totals_valid = true;
 		census_arenas_visit(census, forget_arena, session->ledger);
