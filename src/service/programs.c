@@ -265,7 +265,7 @@ int program_observe(struct program *program, const struct snapshot *before,
 	int r = 0;
 
 	if (before && before->session_started == snapshot->session_started &&
-	    age_seconds >= PROGRAM_WARMUP_SECONDS) {
+	    age_seconds >= PROGRAM_WARMUP_INTERVALS * interval_seconds) {
 		program->gained_heap_bytes +=
 			(double)snapshot->python_live_bytes - (double)before->python_live_bytes;
 		program->gained_resident_bytes +=

@@ -27,8 +27,8 @@
 #define PROGRAM_NAME_MAX 256
 /* Without a process, a program is remembered so long; a site without being seen. */
 #define PROGRAMS_EXPIRE_SECONDS 3600.0
-/* What a process gains while it is younger is its start. */
-#define PROGRAM_WARMUP_SECONDS 10.0
+/* What a process gains while it is younger than so many intervals is its start. */
+#define PROGRAM_WARMUP_INTERVALS 2
 
 struct program_site {
 	uint64_t id;

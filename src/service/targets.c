@@ -14,11 +14,9 @@
 #include "report/snapshot_build.h"
 #include "service/plan_cache.h"
 #include "service/programs.h"
+#include "service/scan.h"
 #include "service/targets_private.h"
-#include "target/discover.h"
-#include "target/proc.h"
 
-#define PIDS_MAX (4u << 20)
 #define ANCESTORS_MAX 64
 /* Work waits for windows to close, in steps of a few ms, but not for ever. */
 #define WINDOW_WAIT_SECONDS 0.005
@@ -206,7 +204,7 @@ int targets_scan(struct targets *targets)
 	look_at_own_memory(targets);
 	drop_gone(targets);
 	targets->over = 0;
-	r = discover_candidates(&pids, &n);
+	r = scan_run(targets->scan, targets_now(targets), &pids, &n);
 	for (size_t i = 0; i < n && r >= 0; i++)
 		if (!targets_find(targets, pids[i]))
 			r = add_process(targets, pids[i]);
@@ -286,6 +284,8 @@ int targets_new(sd_event *event, const struct config *config, struct targets **r
 	r = programs_new(&targets->programs);
 	if (r == 0)
 		r = images_new(&targets->images);
+	if (r == 0)
+		r = scan_new(&targets->scan);
 	if (r < 0)
 		return r;
 	r = events_add_timer(event, 0, on_step, SD_EVENT_PRIORITY_NORMAL - 1, targets,
@@ -305,6 +305,7 @@ void targets_free(struct targets *targets)
 	free(targets->items);
 	programs_free(targets->programs);
 	images_free(targets->images);
+	scan_free(targets->scan);
 	sd_event_source_disable_unref(targets->step);
 	sd_event_unref(targets->event);
 	free(targets);

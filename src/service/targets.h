@@ -73,12 +73,13 @@ struct targets {
 	const char *plan_cache;
 	struct turn turn;
 	struct images *images;
+	struct scan *scan;
 	struct programs *programs;
 	struct target **items; /* ascending by pid */
 	size_t n, room;
 	size_t n_scans;
 	uint64_t over; /* Pythons beyond max-targets, or memory, at the last scan */
-	bool full; /* our own memory is at its limit: nothing more is opened */
+	bool full;     /* our own memory is at its limit: nothing more is opened */
 	struct targets_counters ended;
 	sd_event_source *step; /* the timer of sampled sessions */
 	uint64_t started_ns;

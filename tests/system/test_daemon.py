@@ -44,7 +44,7 @@ def eventually(condition, timeout=60, what=""):
 
 
 class Daemon:
-    def __init__(self, directory, lines="", notify=True):
+    def __init__(self, directory, lines="", prefix=()):
         self.mark = "t" + uuid.uuid4().hex[:8]
         self.directory = directory
         self.config = directory / "pyleakd.conf"
@@ -54,13 +54,12 @@ class Daemon:
         self.config.write_text(self.lines)
         self.errors = open(directory / "errors", "w+")
         env = support.environment(PYLEAKD_CACHE_DIRECTORY=str(directory / "cache"))
-        if notify:
-            self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self.notify.bind(str(directory / "notify"))
-            threading.Thread(target=self.hear, daemon=True).start()  # the queue is short
-            env.update(NOTIFY_SOCKET=str(directory / "notify"), WATCHDOG_USEC="2000000")
         self.told = []
-        self.process = support.start([support.PYLEAKD, "--config", self.config], env=env,
+        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notify.bind(str(directory / "notify"))
+        threading.Thread(target=self.hear, daemon=True).start()  # the queue is short
+        env.update(NOTIFY_SOCKET=str(directory / "notify"), WATCHDOG_USEC="2000000")
+        self.process = support.start([*prefix, support.PYLEAKD, "--config", self.config], env=env,
                                      stdin=subprocess.DEVNULL, stderr=self.errors)
         # The kernel's choice of a port stands in the first line.
         self.port = int(eventually(
@@ -104,10 +103,9 @@ def daemon(directory, lines="", **options):
     finally:
         support.stop(running.process)
         running.errors.close()
-        if hasattr(running, "notify"):
-            with contextlib.suppress(OSError):
-                running.notify.shutdown(socket.SHUT_RDWR)
-            running.notify.close()
+        with contextlib.suppress(OSError):
+            running.notify.shutdown(socket.SHUT_RDWR)
+        running.notify.close()
 
 
 @contextlib.contextmanager
@@ -317,3 +315,95 @@ def test_a_port_that_is_taken_is_said(tmp_path):
     assert result.returncode == 1
     assert f"127.0.0.1 port {port} can't be listened at (Address already in use)" in result.stderr
     assert '"listen"' in result.stderr
+
+
+def unit_capabilities():
+    text = (support.ROOT / "deploy" / "pyleakd.service").read_text()
+    names = re.search(r"^CapabilityBoundingSet=(.*)$", text, re.MULTILINE).group(1).split()
+    return [name.removeprefix("CAP_").lower() for name in names]
+
+
+def bounded(capabilities):
+    """A command's beginning: root with nothing but these capabilities."""
+    return ["setpriv", "--inh-caps=-all", "--no-new-privs",
+            "--bounding-set=-all" + "".join(f",+{name}" for name in capabilities)]
+
+
+@pytest.mark.needs("uprobe-multi", "setpriv")
+def test_the_units_capabilities_are_enough(tmp_path, stock):
+    with daemon(tmp_path, prefix=bounded(unit_capabilities())) as running, \
+            target(stock, running, "leak") as leaking:
+        eventually(lambda: running.targets().get(leaking.pid, {}).get("state") == "sampled")
+        eventually(lambda: running.series("pyleakd_windows_total", pid=leaking.pid)[0][1] > 0)
+
+
+@pytest.mark.needs("setpriv")
+def test_where_probes_are_refused_a_growing_target_stays_watched_with_the_reason(tmp_path, stock):
+    capabilities = [name for name in unit_capabilities() if name != "bpf"]
+    with daemon(tmp_path, prefix=bounded(capabilities)) as running, \
+            target(stock, running, "leak") as leaking:
+        def refused():
+            row = running.targets().get(leaking.pid, {})
+            return row.get("growing") and row["reason"] and row
+        row = eventually(refused)
+        assert row["state"] == "watch" and "CAP_BPF" in row["reason"], row
+        assert running.series("pyleakd_target_state", pid=leaking.pid, state="watch")
+
+
+@pytest.mark.needs("uprobe-multi")
+def test_a_programs_leak_is_found_though_its_workers_die(tmp_path, stock):
+    """Each worker leaks, and lives for some ten intervals only."""
+    with daemon(tmp_path) as running:
+        def leaks():
+            return [labels for labels, value in running.series("pyleakd_program_site_leak")
+                    if value == 1]
+        pids = set()
+        end = time.monotonic() + 150
+        while not leaks() and time.monotonic() < end:
+            with target(stock, running, "leak", "worker") as worker:
+                pids.add(worker.pid)
+                time.sleep(6)
+        found = leaks()
+        assert {labels["function"] for labels in found} == {"remember"}, found
+        assert len(pids) > 1 and found[0]["command"].endswith("worker.py")
+        # They are gone, the finding stays.
+        eventually(lambda: running.targets() == {})
+        assert leaks() == found
+
+
+@pytest.mark.needs("uprobe-multi")
+def test_no_more_are_sampled_than_may_be(tmp_path, stock):
+    with daemon(tmp_path, "max-sampled = 1\n") as running, \
+            target(stock, running, "leak", "one") as one, \
+            target(stock, running, "leak", "two") as two:
+        def both_grow():
+            rows = [running.targets().get(pid, {}) for pid in (one.pid, two.pid)]
+            return all(row.get("growing") for row in rows) and rows
+        rows = eventually(both_grow)
+        rows = eventually(lambda: sorted(row["state"] for row in both_grow() or [])
+                          == ["sampled", "watch"] and both_grow())
+        assert any("max-sampled" in row["reason"] for row in rows), rows
+
+
+def test_children_are_targets_unless_subprocesses_is_no(tmp_path, stock):
+    with daemon(tmp_path, "no-probes = yes\nsubprocesses = no\n") as running:
+        place = tmp_path / "targets"
+        place.mkdir()
+        for name in ("parent", "child"):
+            shutil.copy(TARGETS / "daemon_pair.py", place / f"{running.mark}{name}.py")
+        child = place / f"{running.mark}child.py"
+        (place / f"{running.mark}parent.py").write_text(
+            "import subprocess, sys\n"
+            f"child = subprocess.Popen([sys.executable, {str(child)!r}, 'stable'])\n"
+            "print('{\"child\": %d}' % child.pid, flush=True)\n"
+            "child.wait()\n")
+        with support.Program(stock, place, f"{running.mark}parent.py") as parent:
+            pid = parent.expect("child")["child"]
+            eventually(lambda: parent.pid in running.targets())
+            time.sleep(1)  # several scans
+            assert pid not in running.targets()
+            running.config.write_text(running.lines.replace("subprocesses = no", ""))
+            running.process.send_signal(signal.SIGHUP)
+            eventually(lambda: pid in running.targets())
+            parent.process.stdin.close()
+            parent.process.wait(timeout=20)
