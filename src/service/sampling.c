@@ -269,6 +269,9 @@ int sampling_step(struct session *session, double time_seconds, double *ret_next
 		after_fork(session, &now);
 		sampling_forks_fade(session, now);
 		count_hits(session, now);
+		step = (struct governor_step){ .at = sampling_arm(session, now) };
+		if (isfinite(step.at)) /* nothing else meanwhile */
+			break;
 		governor_step(sampling->governor, now, &step);
 		await_turn(session, now, &step);
 		if (step.act == GOVERNOR_WAIT || act(session, &now, &step) < 0)

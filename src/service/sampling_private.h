@@ -46,6 +46,9 @@ struct sampling_opening {
 	double stratum_seconds;
 	double stratum_ends; /* of what it stands for; of learning windows: with them */
 	bool complete, learning, limited;
+	bool arming; /* its sites are in, and say nothing before arm_at */
+	double arm_at, attach_seconds;
+	uint64_t hits_max;
 	uint64_t hits, always_on_hits, cpu_ns; /* so far, when it was open */
 };
 
@@ -131,6 +134,8 @@ uint64_t sampling_group_hits(const struct session *session, unsigned group);
 int sampling_count_sites(struct session *session);
 
 /* sampling_windows.c */
+/* A window that was opened begins, if its time has come; until then: when that is. INFINITY: none. */
+double sampling_arm(struct session *session, double now);
 int sampling_open_group(struct session *session, const struct governor_step *step, double now);
 void sampling_close_group(struct session *session, unsigned group, double now);
 void sampling_close_all(struct session *session, double now); /* at once */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <math.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "service/sampling_private.h"
 #include "target/process.h"
@@ -35,54 +36,6 @@ static void tell_sites(struct session *session, unsigned group, enum sample_site
 	for (size_t i = 0; i < sampling->n_sites; i++)
 		if (sampling->group_of_site[i] == group)
 			samples_site_is(sampling->samples, (uint16_t)i, state);
-}
-
-int sampling_open_group(struct session *session, const struct governor_step *step, double now)
-{
-	struct sampling *sampling = session->sampling;
-	struct sampling_opening *opening = &sampling->openings[step->group];
-	uint64_t began_ns = clock_monotonic_ns();
-	bool window = step->group >= GOVERNOR_ALWAYS_ON_GROUPS;
-	double attach_seconds;
-	int r;
-
-	drain(session);
-	*opening = (struct sampling_opening){
-		.open = true,
-		.window = window ? ++sampling->last_window : 0,
-		.opened = now,
-		.stratum_seconds = step->stratum_seconds,
-		.stratum_ends = step->learning ? NAN : step->stratum_began + step->stratum_seconds,
-		.complete = step->complete,
-		.learning = step->learning,
-	};
-	if (window) {
-		sampling->open_window = opening->window;
-		sampling->window_group = step->group;
-		sampling->window_sightings = sampling->window_sightings_before = 0;
-	}
-	r = sampling_has_room(session, now) ? sampling_open_sites(session, step) : -ENOSPC;
-	if (r < 0) {
-		opening->open = false;
-		if (window) {
-			sampling->open_window = 0;
-			turn_give(session->options.turn, session);
-		}
-		governor_note_refused(sampling->governor, step->group, now);
-		return r == -ESRCH ? r : 0;
-	}
-	tell_sites(session, step->group, window ? SAMPLE_SITE_WINDOW : SAMPLE_SITE_ALWAYS);
-	sampling->attached = true;
-	attach_seconds = (double)(clock_monotonic_ns() - began_ns) / NS_PER_SECOND;
-	opening->opened = now + attach_seconds;
-	if (window)
-		sampling_refill(session, step->group, step->hits_max);
-	opening->hits = sampling_group_hits(session, step->group);
-	opening->always_on_hits = always_on_hits(session);
-	process_cpu_ns(session->facts.pid, &opening->cpu_ns);
-	governor_note_opened(sampling->governor, step->group, now + attach_seconds,
-			     attach_seconds);
-	return 0;
 }
 
 /* A target that did less than this of a CPU in a second is idle: its pace is that of the clock. */
@@ -179,6 +132,123 @@ static void weigh_windows(struct session *session, unsigned group, double now)
 							clock->kept[i].seconds, pace));
 }
 
+/* A target that uses more than this of a CPU has nothing to make up for: it was not waiting. */
+#define BUSY_PACE 0.5
+#define SETTLE_SECONDS_MAX 0.05
+
+/*
+ * While sites go in the target may stand still, and one that waits for work
+ * then does what came in meanwhile: a window that began there would see more
+ * than is usual.
+ */
+static double settle_seconds(const struct session *session, const struct sampling_opening *opening,
+			     double now)
+{
+	if (usual_pace(session, now) > BUSY_PACE)
+		return 0;
+	return fmin(opening->attach_seconds, SETTLE_SECONDS_MAX);
+}
+
+/*
+ * Sites have come in for good: what they make is seen whole from now on, and
+ * what the last window of each kind stands for ends here.  The next one of its
+ * kind stands for what follows.
+ */
+static void cut_strata(struct session *session, double now)
+{
+	static const unsigned kinds[] = { GOVERNOR_GROUP_CREATIONS, GOVERNOR_GROUP_NATIVE };
+	struct sampling *sampling = session->sampling;
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		struct sampling_clock *clock = &sampling->clocks[kinds[i]];
+		double *covered = &sampling->covered_until[kinds[i]];
+		struct sampling_kept *last;
+
+		if (clock->n_windows == 0 || *covered <= now)
+			continue;
+		last = &clock->kept[(clock->n_windows - 1) % SAMPLING_WINDOWS_KEPT];
+		last->stratum_seconds = fmax(last->stratum_seconds - (*covered - now), last->seconds);
+		*covered = now;
+		weigh_windows(session, kinds[i], now);
+	}
+}
+
+int sampling_open_group(struct session *session, const struct governor_step *step, double now)
+{
+	struct sampling *sampling = session->sampling;
+	struct sampling_opening *opening = &sampling->openings[step->group];
+	uint64_t began_ns = clock_monotonic_ns();
+	bool window = step->group >= GOVERNOR_ALWAYS_ON_GROUPS;
+	int r;
+
+	drain(session);
+	*opening = (struct sampling_opening){
+		.open = true,
+		.window = window ? ++sampling->last_window : 0,
+		.opened = now,
+		.stratum_seconds = step->stratum_seconds,
+		.stratum_ends = step->learning ? NAN : step->stratum_began + step->stratum_seconds,
+		.complete = step->complete,
+		.learning = step->learning,
+	};
+	if (window) {
+		sampling->open_window = opening->window;
+		sampling->window_group = step->group;
+		sampling->window_sightings = sampling->window_sightings_before = 0;
+	}
+	r = sampling_has_room(session, now) ? sampling_open_sites(session, step) : -ENOSPC;
+	if (r < 0) {
+		opening->open = false;
+		if (window) {
+			sampling->open_window = 0;
+			turn_give(session->options.turn, session);
+		}
+		governor_note_refused(sampling->governor, step->group, now);
+		return r == -ESRCH ? r : 0;
+	}
+	tell_sites(session, step->group, window ? SAMPLE_SITE_WINDOW : SAMPLE_SITE_ALWAYS);
+	sampling->attached = true;
+	opening->attach_seconds = (double)(clock_monotonic_ns() - began_ns) / NS_PER_SECOND;
+	now += opening->attach_seconds;
+	if (!window) {
+		cut_strata(session, now);
+		governor_note_opened(sampling->governor, step->group, now, opening->attach_seconds);
+		return 0;
+	}
+	opening->hits_max = step->hits_max;
+	opening->arming = true;
+	opening->arm_at = now + settle_seconds(session, opening, now);
+	sampling_arm(session, now);
+	return 0;
+}
+
+static void arm(struct session *session, unsigned group, double now)
+{
+	struct sampling *sampling = session->sampling;
+	struct sampling_opening *opening = &sampling->openings[group];
+
+	opening->arming = false;
+	opening->opened = now;
+	sampling_refill(session, group, opening->hits_max);
+	opening->hits = sampling_group_hits(session, group);
+	opening->always_on_hits = always_on_hits(session);
+	process_cpu_ns(session->facts.pid, &opening->cpu_ns);
+	governor_note_opened(sampling->governor, group, now, opening->attach_seconds);
+}
+
+double sampling_arm(struct session *session, double now)
+{
+	struct sampling *sampling = session->sampling;
+	const struct sampling_opening *opening = &sampling->openings[sampling->window_group];
+
+	if (!sampling->open_window || !opening->arming)
+		return INFINITY;
+	if (now < opening->arm_at)
+		return opening->arm_at;
+	arm(session, sampling->window_group, now);
+	return INFINITY;
+}
+
 /*
  * The time that a window stands for: what has passed since its forerunner's
  * ended, and the rest of its stratum.  A slice's is its round, which begins and
@@ -232,6 +302,8 @@ static void closing_begins(struct session *session, unsigned group, double now)
 	struct sampling_opening *opening = &sampling->openings[group];
 	struct capture_group_use use;
 
+	if (opening->arming)
+		arm(session, group, now);
 	if (opening->window) {
 		sampling_group_use(session, group, &use);
 		opening->limited = use.limited;
