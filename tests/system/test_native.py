@@ -43,7 +43,7 @@ def programs(tmp_path_factory):
                     f"-I{support.ROOT}/include", f"-I{support.ROOT}/src",
                     "-o", records, SYSTEM / "native_records.c",
                     *(BUILD / "lib" / f"{room}.a" for room in ROOMS),
-                    *"-lbpf -lelf -ldw -lz -lZydis -lZycore".split()], check=True)
+                    *"-lbpf -lelf -ldw -lz -lZydis -lZycore -lm".split()], check=True)
     return calls, records
 
 
