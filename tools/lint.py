@@ -45,6 +45,7 @@ LIBRARIES = {
     r"Zydis/|Zycore/": {"probes", "cpython"},
     r"systemd/": {"service"},
     r"jansson\.h": {"report", "service"},
+    r"microhttpd\.h": {"service"},
     r"sys/capability\.h": {"service", "capture"},
 }
 
