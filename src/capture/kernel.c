@@ -249,6 +249,30 @@ static bool ask_trampolines(void)
 	return link >= 0;
 }
 
+/*
+ * 5ca419f2864a "bpf: Add BPF_FETCH field / create atomic_fetch_add instruction"
+ * (5.12); and 3ca1032ab7ab "bpf: Implement get_current_task_btf and RET_PTR_TO_BTF_ID" (5.11).
+ */
+static bool ask_atomics(void)
+{
+	const struct bpf_insn instructions[] = {
+		{.code = BPF_ST | BPF_MEM | BPF_DW, .dst_reg = BPF_REG_10, .off = -8},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 0},
+		{.code = BPF_STX | BPF_ATOMIC | BPF_DW,
+		 .dst_reg = BPF_REG_10,
+		 .src_reg = BPF_REG_0,
+		 .off = -8,
+		 .imm = BPF_ADD | BPF_FETCH},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 0},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	_cleanup_close_ int program = bpf_prog_load(BPF_PROG_TYPE_KPROBE, "ask_atomics", "GPL",
+						    instructions, ARRAY_SIZE(instructions), NULL);
+
+	return program >= 0 && libbpf_probe_bpf_helper(BPF_PROG_TYPE_KPROBE,
+						       BPF_FUNC_get_current_task_btf, NULL) == 1;
+}
+
 void kernel_features_probe(struct kernel_features *ret)
 {
 	struct kernel_features features = {.whole_process = KERNEL_UNKNOWN};
@@ -260,6 +284,7 @@ void kernel_features_probe(struct kernel_features *ret)
 	features.btf = access(BTF_PATH, R_OK) == 0;
 	/* 457f44363a88 "bpf: Implement BPF ring buffer and verifier support for it" (5.8) */
 	features.ring_buffer = libbpf_probe_bpf_map_type(BPF_MAP_TYPE_RINGBUF, NULL) == 1;
+	features.atomics = ask_atomics();
 	if (features.btf) {
 		choose_attach(&features);
 		features.trampolines = ask_trampolines();
@@ -277,6 +302,8 @@ const char *kernel_features_missing(const struct kernel_features *features)
 		return "privilege (root, or CAP_BPF and CAP_PERFMON)";
 	if (!features->ring_buffer)
 		return "ring buffers";
+	if (!features->atomics)
+		return "BPF's atomic instructions (Linux 5.12)";
 	if (features->attach == KERNEL_ATTACH_NONE)
 		return "uprobes: neither links to many of them (Linux 6.6) nor tracefs's events "
 		       "(CONFIG_UPROBE_EVENTS)";

@@ -25,6 +25,7 @@ struct kernel_features {
 	bool host_pids; /* we see pids as the kernel's programs do: the initial pid namespace */
 	bool btf;
 	bool ring_buffer;
+	bool atomics; /* that return what was there; with them comes the current task's type */
 	bool attach_cookie;
 	bool uprobe_multi;
 	bool trampolines; /* fexit on system calls; without, the raw tracepoint sys_exit */

@@ -169,6 +169,8 @@ static void check_kernel(struct table_text *table)
 		"use a kernel with CONFIG_DEBUG_INFO_BTF=y (Debian's have it)");
 	feature(table, "ring buffer", features->ring_buffer, "BPF_MAP_TYPE_RINGBUF",
 		"use Linux 5.8 or later");
+	feature(table, "BPF atomics", features->atomics, "instructions that return what was there",
+		"use Linux 5.12 or later, or --no-probes");
 	check_attach(table, features);
 	feature(table, "host's pids", features->host_pids, "pids as the kernel counts them",
 		"run in the host's pid namespace (docker run --pid=host)");
