@@ -58,13 +58,17 @@ static __always_inline bool hit_begin(struct pt_regs *ctx, __u32 program, struct
 	if (pid_tgid >> 32 != settings.target)
 		return false;
 	ret->tid = pid_tgid;
-	if (!cookie_take(ctx, program, &ret->cookie))
+	ret->cookie = 0;
+	if (!cookie_take(ctx, program, &ret->cookie)) {
+		if (settings.windows && ret->cookie)
+			window_admits(ret->cookie, ret->tid, false);
 		return false;
+	}
 	here = cpu_here();
 	if (!here)
 		return false;
 	__sync_fetch_and_add(&here->counters.hits[ret->cookie & 15], 1);
-	return !settings.windows || window_admits(ret->cookie, ret->tid);
+	return !settings.windows || window_admits(ret->cookie, ret->tid, true);
 }
 
 static __always_inline void header_fill(struct wire_header *header, const struct hit *hit,

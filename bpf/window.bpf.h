@@ -60,8 +60,11 @@ static __noinline int limit_tell(__u64 number, __u64 hits, __u32 tid)
 	return 0;
 }
 
-/* Counts a hit. False: its group has had as many as it may. */
-static __always_inline bool window_admits(__u64 cookie, __u32 tid)
+/*
+ * Counts a hit, whether the site's condition holds or not: the target has paid
+ * for the trap. False: it does not, or its group has had as many as it may.
+ */
+static __always_inline bool window_admits(__u64 cookie, __u32 tid, bool taken)
 {
 	__u32 place = settings.site_base[cookie >> 29 & 3] + (__u32)(cookie >> 48);
 	struct window_group *group;
@@ -79,8 +82,11 @@ static __always_inline bool window_admits(__u64 cookie, __u32 tid)
 	number = site->group & (WINDOW_GROUPS_MAX - 1);
 	group = &window_groups[number];
 	hits = __sync_fetch_and_add(&group->hits, 1);
-	if (hits < IN_MEMORY(group->limit))
-		return true;
+	if (hits < IN_MEMORY(group->limit)) {
+		if (!taken)
+			__sync_fetch_and_add(&group->untaken, 1);
+		return taken;
+	}
 	limit_tell(number, hits + 1, tid);
 	return false;
 }

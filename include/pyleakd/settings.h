@@ -114,8 +114,9 @@ struct counters {
 struct window_group {
 	__u64 hits; /* since it was opened, silent ones included */
 	__u64 limit;
-	__u64 armed; /* 0: told */
-	__u64 reserved[5];
+	__u64 armed;   /* 0: told */
+	__u64 untaken; /* hits within the limit at which the site's condition did not hold */
+	__u64 reserved[4];
 };
 
 struct window_site {

@@ -303,6 +303,7 @@ static void look(const struct capture *capture, unsigned number, struct capture_
 	const struct window_group *shared = shared_group(capture, number);
 
 	use->hits = load(&shared->hits);
+	use->untaken = load(&shared->untaken);
 	use->limited = use->hits > load(&shared->limit);
 }
 
@@ -361,6 +362,7 @@ static void tell_programs(const struct capture *capture, unsigned number, uint64
 	const struct capture_group *group = &capture->groups[number];
 	struct window_group *shared = shared_group(capture, number);
 
+	__atomic_store_n(&shared->untaken, 0, __ATOMIC_RELEASE);
 	__atomic_store_n(&shared->hits, 0, __ATOMIC_RELEASE);
 	set_limit(shared, limit_of(0, hits_max));
 	for (size_t i = 0; i < group->set.n_sites; i++)

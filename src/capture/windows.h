@@ -46,7 +46,8 @@ struct capture_group_use {
 	uint64_t attach_ns, detach_ns;	       /* wall time of the calls */
 	uint64_t attach_cpu_ns, detach_cpu_ns; /* CPU time of this thread in them */
 	uint64_t hits;			       /* since it was opened, silent ones too */
-	uint64_t opening_at_ns, opened_at_ns;  /* CLOCK_MONOTONIC: begin and end of the call */
+	uint64_t untaken; /* of hits, within the limit: the site's condition did not hold */
+	uint64_t opening_at_ns, opened_at_ns; /* CLOCK_MONOTONIC: begin and end of the call */
 	uint64_t closing_at_ns, closed_at_ns;
 	uint64_t produced_at_closing; /* ring position when the detach began, capture_produced() */
 	size_t sites;		      /* breakpoints that are, or were, in */

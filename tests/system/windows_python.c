@@ -168,7 +168,7 @@ static uint64_t sum_of_sites(void)
 
 static void cycles(long n)
 {
-	uint64_t silent = 0, hits = 0, limited = 0, before = sum_of_sites();
+	uint64_t silent = 0, untaken = 0, hits = 0, limited = 0, before = sum_of_sites();
 	struct capture_counters counters;
 
 	memset(&seen, 0, sizeof(seen));
@@ -181,16 +181,18 @@ static void cycles(long n)
 		if (capture_group_close(capture, group, &use) < 0)
 			exit(1);
 		hits += use.hits;
+		untaken += use.untaken;
 		limited += use.limited;
 		if (use.hits > HITS_MAX)
 			silent += use.hits - HITS_MAX;
 		consume();
 	}
 	capture_counters(capture, &counters);
-	printf("{\"hits\": %" PRIu64 ", \"silent\": %" PRIu64 ", \"of_sites\": %" PRIu64
+	printf("{\"hits\": %" PRIu64 ", \"silent\": %" PRIu64 ", \"untaken\": %" PRIu64
+	       ", \"of_sites\": %" PRIu64
 	       ", \"records\": %" PRIu64 ", \"native\": %" PRIu64 ", \"limited\": %" PRIu64
 	       ", \"limits\": %" PRIu64 ", \"unexpected\": %" PRIu64 ", \"lost\": %" PRIu64 "}\n",
-	       hits, silent, sum_of_sites() - before,
+	       hits, silent, untaken, sum_of_sites() - before,
 	       seen.creations + seen.allocations + seen.native, seen.native, limited, seen.limits,
 	       seen.unexpected,
 	       counters.losses[WIRE_LOSS_RING_FULL] + counters.losses[WIRE_LOSS_BLOCK_UNREADABLE]);
