@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: MIT OR GPL-2.0
+"""What the benchmarks of the sampled mode share: services, sessions, figures.
+
+Everything listens on loopback, and every process that is started here ends with its context.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import re
+import shlex
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "tests" / "system"))
+import support  # noqa: E402
+
+WORKLOADS = HERE / "workloads"
+PYTHON = "/usr/bin/python3"
+SERVICES = ("json", "flask", "numpy", "echo", "sqlite")
+WRK = ("wrk", "--latency", "-t1", "-c4")
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+# --- services ---
+
+class Service:
+    """One of the services under load; `with` starts it and ends it.
+
+    work: requests so far, cpu: seconds of the target's processes, leaked: calls by shape.
+    """
+
+    def __init__(self, name, leaks="", options=(), environment=None):
+        self.name, self.leaks = name, leaks
+        self.options = list(options)
+        self.environment = environment or {}
+        self.pids = []
+
+    def __enter__(self):
+        python = support.Interpreter(f"stock-3.11\t{PYTHON}\t/\t{PYTHON}")
+        python.command += self.options
+        self.program = support.Program(python, WORKLOADS, "service.py", self.name, self.leaks,
+                                       env=support.environment(**self.environment))
+        self.pids = [self.program.pid]
+        try:
+            self.program.expect("requests", timeout=60)
+        except AssertionError:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.program.process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.program.process.wait(timeout=3)
+        support.stop(self.program.process)
+
+    def progress(self):
+        """(requests, CPU seconds, time) of the next line that it says."""
+        self.program.read(0)
+        after = len(self.program.lines)
+        line = self.program.expect("requests", after=after)
+        self.leaked = line["leaked"]
+        return line["requests"], line["cpu"], time.monotonic()
+
+    def calls(self):
+        self.progress()
+        return self.leaked
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Flask:
+    """gunicorn with two workers, and wrk as its load."""
+
+    name = "flask"
+
+    def __init__(self, leaks="", workers=2):
+        self.leaks, self.workers = leaks, workers
+        self.lines, self.said = [], {}
+
+    def __enter__(self):
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}/users/7"
+        self.process = support.start(
+            [PYTHON, "/usr/bin/gunicorn", "--workers", self.workers, "--bind", f"127.0.0.1:{port}",
+             "--log-level", "error", "--chdir", WORKLOADS, "flask_app:app"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True,
+            env=support.environment(BENCH_LEAKS=self.leaks))
+        self.load_process = None
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+        try:
+            self.pids = self._workers()
+            self.load(1)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        if self.load_process:
+            support.stop(self.load_process)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.reader.join(2)
+
+    def _read(self):
+        for text in self.process.stdout:
+            with contextlib.suppress(ValueError, KeyError):
+                line = json.loads(text)
+                self.said[line["pid"]] = line
+
+    def _workers(self):
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            found = [int(pid) for pid in children.read_text().split()]
+            if len(found) == self.workers:
+                with contextlib.suppress(OSError):
+                    socket.create_connection(self.url.split("/")[2].split(":"), 1).close()
+                    return found
+            time.sleep(0.1)
+        raise SystemExit("gunicorn did not start its workers")
+
+    def load(self, seconds):
+        """One run of wrk: what it says, as numbers (seconds)."""
+        result = subprocess.run([*WRK, f"-d{seconds}s", self.url], capture_output=True, text=True)
+        return parse_wrk(result.stdout)
+
+    def keep_loaded(self, seconds):
+        self.load_process = support.start([*WRK, f"-d{seconds}s", self.url],
+                                          stdout=subprocess.DEVNULL)
+
+    def cpu(self):
+        return sum(cpu_seconds(pid) for pid in self.pids)
+
+    def calls(self):
+        total = {}
+        for line in self.said.values():
+            for shape, calls in line["leaked"].items():
+                total[shape] = total.get(shape, 0) + calls
+        return total
+
+
+def service(name, leaks="", **more):
+    return Flask(leaks, **more) if name == "flask" else Service(name, leaks, **more)
+
+
+def wrk_seconds(text):
+    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text).groups()
+    return float(number) * {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60}[unit]
+
+
+def parse_wrk(text):
+    def find(pattern):
+        found = re.search(pattern, text)
+        if not found:
+            raise SystemExit("wrk: " + text)
+        return found.group(1)
+    return {"rate": float(find(r"Requests/sec:\s+([\d.]+)")),
+            "requests": int(find(r"(\d+) requests in")),
+            "p50": wrk_seconds(find(r"50%\s+(\S+)")), "p99": wrk_seconds(find(r"99%\s+(\S+)")),
+            "max": wrk_seconds(find(r"Latency\s+\S+\s+\S+\s+(\S+)"))}
+
+
+# --- pyleakd ---
+
+class Session:
+    """An ad hoc session in the background; finish() gives the reports, a target each."""
+
+    def __init__(self, pids, budget=1, mode="sampled", more=()):
+        self.output = tempfile.NamedTemporaryFile()
+        arguments = [word for pid in pids for word in ("--pid", pid)]
+        arguments += ["--mode", mode, "-i", "1s", "-f", "json", "-o", self.output.name, *more]
+        if mode == "sampled":
+            arguments += ["--budget", budget]
+        self.process = support.start([support.PYLEAKD, *arguments], stdin=subprocess.DEVNULL,
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self.started = time.monotonic()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        support.stop(self.process)
+        self.output.close()
+
+    def finish(self):
+        if self.process.poll() is not None:
+            raise SystemExit(f"pyleakd ended by itself: {self.process.stderr.read()[-2000:]}")
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        self.rss_kib = int(re.search(r"VmRSS:\s+(\d+)", status).group(1))
+        self.cpu = cpu_seconds(self.process.pid)
+        self.seconds = time.monotonic() - self.started
+        self.process.send_signal(signal.SIGINT)
+        _, stderr = self.process.communicate(timeout=60)
+        if self.process.returncode != 0:
+            raise SystemExit(f"pyleakd ended with {self.process.returncode}: {stderr[-2000:]}")
+        text = Path(self.output.name).read_text()
+        return [json.loads(line) for line in text.splitlines() if line]
+
+
+class Marks:
+    """The marked lines of a shape: does a site name them?"""
+
+    def __init__(self, shape):
+        self.file = f"{shape}.py"
+        self.facts, self.lines = support.zoo_facts(shape)
+
+    def first_frame(self, frame):
+        return os.path.basename(frame["file"]) == self.file and frame["line"] in self.lines
+
+    def named(self, stack):
+        """The site's own line, or where the zoo says so, one of its stack."""
+        if self.facts.get("match") == "stack":
+            return any(self.first_frame(frame) for frame in stack)
+        return bool(stack) and self.first_frame(stack[0])
+
+
+def bytes_a_call(shape):
+    """By the allocators' own books, in a process of its own."""
+    output = subprocess.run([PYTHON, support.ZOO / f"{shape}.py", "--truth", "2000,4000"],
+                            capture_output=True, text=True, check=True,
+                            env=support.environment()).stdout
+    low, high = (json.loads(line)["bytes"] for line in output.splitlines())
+    return (high - low) / 2000
+
+
+# --- figures ---
+
+def cpu_seconds(pid):
+    """User and system time of all threads, finer than clock ticks where the scheduler tells."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError, IndexError):
+            total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e9 if total else support.cpu_seconds(pid)
+
+
+def rss_anon_kib(pids):
+    return sum(int(re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+                   .group(1)) for pid in pids)
+
+
+def percentile(values, share):
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, max(0, int(share * len(ordered) + 0.5) - 1))]
+
+
+def spread(values, form="{:.2f}"):
+    """Median, and the range."""
+    return (form + " ({} … {})").format(statistics.median(values),
+                                        form.format(min(values)), form.format(max(values)))
+
+
+def machine(moment):
+    load = " ".join(f"{value:.1f}" for value in os.getloadavg())
+    return (f"{moment} {time.strftime('%H:%M')}: Linux {platform.release()}, {os.cpu_count()} "
+            f"processors, load {load}")
+
+
+def begin():
+    """The first lines of every table: how it was made, and where."""
+    version = subprocess.run(["git", "-C", HERE, "rev-parse", "--short", "HEAD"],
+                             capture_output=True, text=True).stdout.strip()
+    build = os.environ.get("PYLEAKD_REVISION", version or "?")
+    print(f"$ bench/{Path(sys.argv[0]).name} {shlex.join(sys.argv[1:])}   (at {build})")
+    print(machine("begun"), flush=True)
+
+
+def end():
+    print(machine("ended"), flush=True)
