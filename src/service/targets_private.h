@@ -6,7 +6,7 @@
 #include "service/targets.h"
 
 /* An opening that failed is tried again, ever more rarely: a process may run another program. */
-#define TARGETS_RETRY_SECONDS 5.0
+#define TARGETS_RETRY_SECONDS 1.0
 #define TARGETS_RETRY_SECONDS_MAX 300.0
 /* Probes that a guard refused. */
 #define TARGETS_PROBES_RETRY_SECONDS 60.0

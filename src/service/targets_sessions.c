@@ -36,6 +36,8 @@ void target_close(struct targets *targets, struct target *target)
 		keep_counters(targets, target->snapshot);
 	target->snapshot_ended = true;
 	events_forget_ring(&target->sources);
+	/* Had it ended some other way, its turn would never end. */
+	turn_give(&targets->turn, target->session);
 	session_free(target->session);
 	target->session = NULL;
 }
