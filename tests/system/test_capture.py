@@ -25,6 +25,8 @@ def run(name, directory):
 
 
 @pytest.mark.needs("root", "btf", "uprobe-multi", "pyleakd")
+@pytest.mark.parametrize("method", ["multi", "tracefs"])
 @pytest.mark.parametrize("name", ["capture_probes", "capture_guards"])
-def test_records_say_what_the_processor_did(name, tmp_path):
+def test_records_say_what_the_processor_did(name, method, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYLEAKD_ATTACH", method)
     run(name, tmp_path)
