@@ -77,6 +77,20 @@ void sampling_forks_fade(struct session *session, double time_seconds)
 	decide(session, time_seconds);
 }
 
+/*
+ * Without probes on frees nobody tells when the interpreter begins to tear its
+ * heap down: what was read is of before, if the word is not set behind it.
+ */
+bool sampling_heap_ended(struct session *session)
+{
+	bool finalizing;
+
+	if (!session_is_over(session) &&
+	    interpreter_is_finalizing(session->interpreter, &finalizing, NULL) == 0 && finalizing)
+		session->moment = MOMENT_FINALIZATION;
+	return session_is_over(session);
+}
+
 void sampling_add_refusals(const struct session *session, double time_seconds,
 			   struct snapshot *snapshot)
 {

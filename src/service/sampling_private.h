@@ -112,6 +112,7 @@ struct sampling {
 	bool attached; /* some site was in, once */
 	struct sampling_forks forks;
 	struct sampling_room room;
+	struct sampling_growth *growth; /* probes of what makes the heap larger */
 	uint64_t windows, limits;
 
 	struct census_totals baseline, totals; /* of the pools */
@@ -147,6 +148,8 @@ bool sampling_has_room(struct session *session, double time_seconds);
 void sampling_note_fork(struct session *session, double time_seconds);
 /* Time passes without: cold sites come back. */
 void sampling_forks_fade(struct session *session, double time_seconds);
+/* Whether what has just been read of the heap is of its end, or of another program's: no answer. */
+bool sampling_heap_ended(struct session *session);
 void sampling_add_refusals(const struct session *session, double time_seconds,
 			   struct snapshot *snapshot);
 
