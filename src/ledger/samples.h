@@ -180,7 +180,7 @@ struct sample_seen {
 	uint8_t size_class; /* of the block in the pools; SAMPLES_CLASS_NONE: in none */
 };
 #define SAMPLES_CLASS_NONE 127 /* a chunk of the C library, a mapping */
-#define SAMPLES_CLASS_BUFFERS 126 /* in sums: raw blocks that objects own, of any size */
+#define SAMPLES_CLASS_BUFFERS 126 /* in sums: what objects own, too large for the pools */
 #define SAMPLES_CLASSES 128
 
 /* A candidate without a definite answer is gone; a sample keeps its place and counts as unknown. */
@@ -224,7 +224,8 @@ struct samples_query {
  */
 struct samples_cell {
 	uint64_t stack;
-	uint8_t size_class; /* own blocks; SAMPLES_CLASS_BUFFERS: what they own */
+	/* Own blocks, and small ones that they own; SAMPLES_CLASS_BUFFERS: larger ones. */
+	uint8_t size_class;
 	uint8_t stream; /* the window's */
 	uint32_t window; /* 0: always-on, of weight 1 */
 	uint32_t ordinal; /* the window's place among its stream's, from 0 */

@@ -10,6 +10,9 @@
 #define TICKS_NEVER UINT32_MAX
 #define LEVEL_MAX 31
 #define SAMPLE_STEP 8 /* sizes are kept in steps of 8 bytes: what allocators give is a multiple */
+/* CPython, Objects/obmalloc.c, 3.8-3.15: SMALL_REQUEST_THRESHOLD, ALIGNMENT. */
+#define POOLS_BYTES_MAX 512
+#define POOLS_CLASS_BYTES 16
 #define NO_INDEX UINT32_MAX
 #define OVER_WINDOWS 16 /* sightings may come so many windows late */
 

@@ -59,6 +59,19 @@ static int compare_cells(const void *a, const void *b)
 	return order ? order : COMPARE(one->window, other->window);
 }
 
+/*
+ * A buffer that is small lies in the pools, in the class of its size; several
+ * of one object, whose classes are not kept, are taken for one if they are
+ * small together.
+ */
+static uint8_t buffers_class(const struct slot *slot)
+{
+	uint32_t bytes = slot->buffer_steps * SAMPLE_STEP;
+
+	return bytes <= POOLS_BYTES_MAX ? (uint8_t)((bytes - 1) / POOLS_CLASS_BYTES)
+					: SAMPLES_CLASS_BUFFERS;
+}
+
 static void cell_fill(const struct samples *samples, const struct chosen *chosen, bool buffers,
 		      struct samples_cell *ret)
 {
@@ -69,7 +82,7 @@ static void cell_fill(const struct samples *samples, const struct chosen *chosen
 
 	*ret = (struct samples_cell){
 		.stack = samples->stacks[slot->stack].key,
-		.size_class = buffers ? SAMPLES_CLASS_BUFFERS : chosen->size_class,
+		.size_class = buffers ? buffers_class(slot) : chosen->size_class,
 		.stream = window->stream,
 		.window = window->window,
 		.ordinal = window->ordinal,

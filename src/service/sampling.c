@@ -20,6 +20,7 @@ void sampling_free(struct sampling *sampling)
 	samples_free(sampling->samples);
 	liveness_free(sampling->liveness);
 	glibc_free(sampling->glibc);
+	baseline_free(sampling->followed);
 	free(sampling->site_hits);
 	free(sampling->group_of_site);
 	free(sampling);
@@ -70,6 +71,7 @@ int sampling_start(struct session *session)
 		sampling->baseline = sampling->totals = *census_totals(census);
 		sampling->totals_valid = true;
 	}
+	baseline_new(session->interpreter, clock_monotonic_ns(), &sampling->followed);
 	session->sampling = TAKE_PTR(sampling);
 	return 0;
 }

@@ -67,15 +67,19 @@ static void fill_classes(const struct sampling *sampling, struct estimate_class 
 	for (unsigned i = 0; i < ESTIMATE_CLASSES; i++) {
 		bool known = sampling->totals_valid && i < PYMALLOC_CLASSES_MAX;
 		double block_bytes = 16.0 * (i + 1);
+		double gone = known && sampling->followed ?
+				      baseline_gone_ratio(sampling->followed, i) :
+				      NAN;
+		double baseline_bytes =
+			known ? block_bytes * (double)sampling->baseline.class_blocks[i] : NAN;
 
 		classes[i] = (struct estimate_class){
 			.live_bytes = known ? block_bytes *
 						      (double)sampling->totals.class_blocks[i] :
 					      NAN,
-			.baseline_bytes =
-				known ? block_bytes * (double)sampling->baseline.class_blocks[i] :
-					NAN,
-			.gone_bytes = NAN,
+			.baseline_bytes = baseline_bytes,
+			/* Of a class that was empty nothing can have gone. */
+			.gone_bytes = baseline_bytes == 0 ? 0 : gone * baseline_bytes,
 		};
 	}
 }
