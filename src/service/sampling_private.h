@@ -9,7 +9,6 @@
 #include "cpython/liveness.h"
 #include "ledger/samples.h"
 #include "service/sampling.h"
-#include "service/sampling_baseline.h"
 #include "service/session_private.h"
 
 /* Among the capture's files. */
@@ -113,11 +112,9 @@ struct sampling {
 	bool attached; /* some site was in, once */
 	struct sampling_forks forks;
 	struct sampling_room room;
-	struct sampling_growth *growth; /* probes of what makes the heap larger */
 	uint64_t windows, limits;
 
 	struct census_totals baseline, totals; /* of the pools */
-	struct baseline *followed; /* NULL: too large a heap, or it could not be read */
 	bool totals_valid;
 };
 
