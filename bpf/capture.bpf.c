@@ -13,8 +13,6 @@
 #include "emit.bpf.h"
 #include "registers.bpf.h"
 
-#include "cookie.bpf.h"
-
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 /*
@@ -40,6 +38,8 @@ struct {
 #include "process.bpf.h"
 
 #include "window.bpf.h"
+
+#include "cookie.bpf.h"
 
 struct hit {
 	__u64 cookie;
@@ -282,6 +282,18 @@ int on_free(struct pt_regs *ctx)
 	}
 }
 
+/*
+ * A constructor may return what was there before, with one more reference.
+ * ob_refcnt stands before ob_type (Include/object.h, 3.8 to 3.15, builds with a
+ * GIL); its upper half is something else from 3.12 on.
+ */
+static __always_inline bool object_is_new(__u64 object)
+{
+	__u32 count;
+
+	return !read_user(&count, sizeof(count), object + settings.object_type - 8) && count == 1;
+}
+
 SEC("uprobe.multi")
 int on_create(struct pt_regs *ctx)
 {
@@ -296,9 +308,14 @@ int on_create(struct pt_regs *ctx)
 		count_loss(WIRE_LOSS_BLOCK_UNREADABLE);
 		return 0;
 	}
+	if ((hit.cookie & 15) == SITE_CALLER) {
+		if (!object_is_new(object))
+			return 0;
+		flags = WIRE_FROM_CALLER;
+	}
 	if (read_user(&type, sizeof(type), object + settings.object_type)) {
 		type = 0;
-		flags = WIRE_TYPE_UNKNOWN;
+		flags |= WIRE_TYPE_UNKNOWN;
 	}
 	stack = stack_take(hit.tid, true);
 	record = record_reserve(sizeof(*record));

@@ -60,19 +60,25 @@ static __noinline int limit_tell(__u64 number, __u64 hits, __u32 tid)
 	return 0;
 }
 
+/* Where a site's counter is. */
+static __always_inline __u32 window_place(__u64 cookie)
+{
+	__u32 place = settings.site_base[cookie >> 29 & 3] + (__u32)(cookie >> 48);
+
+	return cookie & WIRE_COOKIE_NEW_POOLS ? place + settings.n_window_sites : place;
+}
+
 /*
  * Counts a hit, whether the site's condition holds or not: the target has paid
  * for the trap. False: it does not, or its group has had as many as it may.
  */
 static __always_inline bool window_admits(__u64 cookie, __u32 tid, bool taken)
 {
-	__u32 place = settings.site_base[cookie >> 29 & 3] + (__u32)(cookie >> 48);
+	__u32 place = window_place(cookie);
 	struct window_group *group;
 	struct window_site *site;
 	__u64 number, hits;
 
-	if (cookie & WIRE_COOKIE_NEW_POOLS)
-		place += settings.n_window_sites;
 	site = bpf_map_lookup_elem(&window_sites, &place);
 	if (!site) {
 		count_loss(WIRE_LOSS_UNKNOWN_SITE);

@@ -119,6 +119,9 @@ struct window_group {
 	__u64 reserved[4];
 };
 
+/* Of a site that was in none so far, or whose address is in another one's event. */
+#define WINDOW_NO_GROUP 0xffffffffULL
+
 struct window_site {
 	__u64 hits; /* since the programs were loaded */
 	__u64 group;

@@ -41,6 +41,7 @@ struct site_set {
 	size_t n_sites;
 	bool new_pools;	 /* they tell new pools instead of what they otherwise do */
 	uint64_t cookie; /* what all of their cookies have besides */
+	uint64_t event;	 /* the cookie of their events: 1 + the group, or 0 */
 	struct probe_link links[SITE_PROGRAMS];
 };
 

@@ -50,6 +50,7 @@ struct batch {
 	struct capture_site **sites;
 	unsigned long *offsets;
 	__u64 *cookies;
+	__u64 event_cookie;
 	size_t n;
 };
 
@@ -67,6 +68,7 @@ static int batch_init(struct batch *batch, const struct capture *capture,
 	*batch = (struct batch){
 		.program = capture_program(capture, program),
 		.uretprobe = program == PROGRAM_NATIVE_RETURN,
+		.event_cookie = set->event,
 		.sites = calloc(set->n_sites + 1, sizeof(struct capture_site *)),
 		.offsets = calloc(set->n_sites + 1, sizeof(unsigned long)),
 		.cookies = calloc(set->n_sites + 1, sizeof(__u64)),
@@ -96,6 +98,7 @@ static int batch_attach(const struct batch *batch, const struct capture *capture
 		.path = path,
 		.offsets = batch->offsets + from,
 		.cookies = batch->cookies + from,
+		.event_cookie = batch->event_cookie,
 		.n = n,
 		.uretprobe = batch->uretprobe,
 	};

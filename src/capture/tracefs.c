@@ -11,10 +11,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
@@ -31,7 +33,8 @@
 struct tracefs_event {
 	char name[2 * NAME_MAX_BYTES]; /* group/event */
 	int directory;		       /* tracefs */
-	int held;		       /* perf event of a kernel thread, with the program */
+	int held;		       /* perf event of a kernel thread */
+	int program;		       /* its link to the program */
 	int attached;		       /* perf event of the target; -1: not attached */
 	uint64_t id;
 	size_t n;
@@ -199,16 +202,20 @@ static int open_event(const struct tracefs_event *event, pid_t pid)
 	return fd < 0 ? -errno : fd;
 }
 
-static int hold(struct tracefs_event *event, int program_fd)
+/* By a link and not by an ioctl, which has no cookie; both from 82e6b1eee6a8 on (5.15). */
+static int hold(struct tracefs_event *event, int program_fd, __u64 cookie)
 {
+	LIBBPF_OPTS(bpf_link_create_opts, options, .perf_event.bpf_cookie = cookie);
+
 	event->held = open_event(event, KERNEL_THREAD);
 	if (event->held < 0)
 		return event->held;
-	return ioctl(event->held, PERF_EVENT_IOC_SET_BPF, program_fd) < 0 ? -errno : 0;
+	event->program = bpf_link_create(program_fd, event->held, BPF_PERF_EVENT, &options);
+	return event->program < 0 ? -errno : 0;
 }
 
 int tracefs_event_new(const char *path, const unsigned long *offsets, size_t n, bool uretprobe,
-		      int program_fd, struct tracefs_event **ret)
+		      int program_fd, __u64 cookie, struct tracefs_event **ret)
 {
 	CLEANUP(tracefs_event_free) struct tracefs_event *event = NULL;
 	int r;
@@ -216,7 +223,7 @@ int tracefs_event_new(const char *path, const unsigned long *offsets, size_t n, 
 	event = calloc(1, sizeof(*event) + n * sizeof(*offsets));
 	if (!event)
 		return -ENOMEM;
-	event->held = event->attached = -1;
+	event->held = event->program = event->attached = -1;
 	for (size_t i = 0; i < n; i++)
 		if (!event->n || event->offsets[event->n - 1] != offsets[i])
 			event->offsets[event->n++] = offsets[i];
@@ -229,7 +236,7 @@ int tracefs_event_new(const char *path, const unsigned long *offsets, size_t n, 
 	if (r == 0)
 		r = read_id(event);
 	if (r == 0)
-		r = hold(event, program_fd);
+		r = hold(event, program_fd, cookie);
 	if (r == 0)
 		*ret = TAKE_PTR(event);
 	return r;
@@ -240,6 +247,8 @@ void tracefs_event_free(struct tracefs_event *event)
 	if (!event)
 		return;
 	tracefs_event_detach(event);
+	if (event->program >= 0)
+		close(event->program);
 	if (event->held >= 0)
 		close(event->held);
 	if (event->name[0])

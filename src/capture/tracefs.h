@@ -32,6 +32,8 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include <linux/types.h>
+
 /*
  * A directory, to be closed by the caller: tracefs where it is mounted, else a
  * mount of our own that is nowhere in the tree of files.  -errno: there is none,
@@ -45,10 +47,11 @@ struct tracefs_event;
 
 /*
  * Defines an event; offsets, of the file and not of its mapping, in rising
- * order, may repeat themselves.  -EINVAL: an offset that the file does not have.
+ * order, may repeat themselves.  cookie: what the program is told of the event.  -EINVAL: an offset
+ * that the file does not have.
  */
 int tracefs_event_new(const char *path, const unsigned long *offsets, size_t n, bool uretprobe,
-		      int program_fd, struct tracefs_event **ret);
+		      int program_fd, __u64 cookie, struct tracefs_event **ret);
 /* Closes it, and removes the definition. */
 void tracefs_event_free(struct tracefs_event *event);
 

@@ -28,7 +28,7 @@ static int attach_tracefs(struct probe_link *link, const struct bpf_program *pro
 	}
 	if (!link->event) {
 		r = tracefs_event_new(sites->path, sites->offsets, sites->n, sites->uretprobe,
-				      bpf_program__fd(program), &link->event);
+				      bpf_program__fd(program), sites->event_cookie, &link->event);
 		if (r < 0)
 			return r;
 	}

@@ -25,6 +25,7 @@ struct probe_sites {
 	const char *path;
 	const unsigned long *offsets; /* in the file; rising */
 	const __u64 *cookies;	      /* of links to many uprobes only; may be NULL */
+	__u64 event_cookie;	      /* of an event, for all its sites */
 	size_t n;
 	bool uretprobe;
 };

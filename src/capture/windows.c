@@ -73,6 +73,8 @@ int windows_map(struct capture *capture)
 	if (r < 0)
 		return r;
 	capture->window_sites = values;
+	for (size_t i = 0; i < n_counters(capture); i++)
+		capture->window_sites[i].group = WINDOW_NO_GROUP;
 	r = map_values(capture->skeleton->maps.pool_sets, POOL_SETS * sizeof(struct pool_set),
 		       &values);
 	if (r == 0)
@@ -149,6 +151,7 @@ static int define(struct capture *capture, unsigned number, unsigned file, const
 	if (r < 0)
 		return r;
 	set.new_pools = new_pools;
+	set.event = number + 1;
 	set.cookie = WIRE_COOKIE_FILE(file) | (new_pools ? WIRE_COOKIE_NEW_POOLS : 0);
 	site_set_done(&group->set);
 	*group = (struct capture_group){.file = &capture->files[file], .set = set};
@@ -456,9 +459,21 @@ static void take_out(struct capture_group *group, struct capture_priority_use *p
 	use->detach_cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
 }
 
+/* What another group's event finds at the same address is not this one's any more. */
+static void tell_none(const struct capture *capture, const struct capture_group *group)
+{
+	for (size_t i = 0; i < group->set.n_sites; i++)
+		__atomic_store_n(
+			&capture->window_sites[counter_of(capture, group, group->set.sites[i])]
+				 .group,
+			WINDOW_NO_GROUP, __ATOMIC_RELEASE);
+}
+
 static void closing_ends(struct capture *capture, struct capture_group *group)
 {
 	look(capture, (unsigned)(group - capture->groups), &group->use);
+	if (capture->settings.cookie_by_address)
+		tell_none(capture, group);
 	group->is_open = false;
 	mark_sites(capture, group, 0);
 	capture->n_attached -= group->use.sites;
