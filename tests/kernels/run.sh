@@ -3,23 +3,26 @@
 # pyleakd on other kernels: Debian's, each booted by qemu in software with the program, the stock
 # interpreter and guest.py in an initial RAM disk (make check-kernels; not part of check).
 #
-#   run.sh PYLEAKD [SERIES...]      6.1 6.12 by default
+#   run.sh PYLEAKD [SERIES...]      5.10 6.1 6.12 7.2 by default
 #
 # Needs qemu-system-x86_64, cpio, busybox (static) and, for kernels that are not yet in
 # build/kernels, the package archive. Nothing is installed. Exit 1: something failed; a kernel that
 # can't be had is reported and skipped.
 set -u -o pipefail
 cd "$(dirname "$0")/../.." || exit 1
+. tools/archive.sh
 
 PYLEAKD=$(realpath "$1") || exit 2
 shift
-[ $# -gt 0 ] || set -- 6.1 6.12
+[ $# -gt 0 ] || set -- 5.10 6.1 6.12 7.2
 KERNELS=${KERNELS:-$PWD/build/kernels}
 TIMEOUT=${TIMEOUT:-900}
 PYTHON=/usr/bin/python3.11
 
 # What each series is expected to use.
-declare -A METHODS=([6.1]="tracefs" [6.12]="uprobe_multi")
+declare -A METHODS=([5.10]="refused" [6.1]="tracefs" [6.12]="uprobe_multi" [7.2]="uprobe_multi")
+# The suites that have them, where it is not the machine's own.
+declare -A SUITES=([5.10]="bullseye" [7.2]="sid")
 
 for tool in qemu-system-x86_64 cpio busybox; do
 	if ! command -v "$tool" > /dev/null; then
@@ -28,13 +31,22 @@ for tool in qemu-system-x86_64 cpio busybox; do
 	fi
 done
 
+image() {
+	find "$KERNELS/$1" -name 'vmlinu*' -type f 2>/dev/null | head -n 1
+}
+
 # The newest kernel of a series that the archive has, unpacked below KERNELS.
 fetch() {
-	local series=$1 root=$KERNELS/$1 package
-	compgen -G "$root/boot/vmlinuz-*" > /dev/null && return 0
-	package=$(apt-cache pkgnames linux-image- |
-		grep -E "^linux-image-${series//./\\.}\.[0-9].*-cloud-amd64\$" | grep -v unsigned |
-		sort -V | tail -n 1)
+	local series=$1 root=$KERNELS/$1 suite=${SUITES[$1]:-} package
+	[ -n "$(image "$series")" ] && return 0
+	if [ -n "$suite" ]; then
+		side_index "$KERNELS/.index/$suite" "$suite" || return 1
+		local -x APT_CONFIG=$KERNELS/.index/$suite/apt.conf
+	fi
+	# From 7.2 on the image is in a package of its own.
+	package=$(apt-cache pkgnames linux- |
+		grep -E "^linux-(binary|image)-${series//./\\.}\.[0-9].*-cloud-amd64\$" |
+		sort -t- -k2,2 -k3V | awk -F- '!first { first = $2 } $2 == first' | tail -n 1)
 	[ -n "$package" ] || return 1
 	mkdir -p "$root"
 	(cd "$root" && apt-get download -qq "$package" && dpkg-deb -x ./*.deb . && rm -- *.deb)
@@ -70,7 +82,7 @@ run() {
 	local series=$1 work=$2 log=$KERNELS/$1.log
 	ramdisk "$work/root" "${METHODS[$series]}" > "$work/ramdisk.gz" || return 1
 	timeout "$TIMEOUT" qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max -smp 1 -m 2048 \
-		-nographic -no-reboot -kernel "$KERNELS/$series"/boot/vmlinuz-* \
+		-nographic -no-reboot -kernel "$(image "$series")" \
 		-initrd "$work/ramdisk.gz" -append "console=ttyS0 quiet panic=-1 rdinit=/init" \
 		< /dev/null > "$log" 2>&1
 	tr -d '\r' < "$log" | grep -E '^(Linux|RESULT)' | sed "s/^/$series: /"
