@@ -255,7 +255,9 @@ static int measure_target(pid_t pid, const struct arguments *arguments)
 
 	r = opening_new(pid, &opening, message);
 	if (r == 0)
-		r = opening_plan(opening, arguments->native, NULL, message);
+		r = opening_plan(opening,
+				 &(struct opening_plan_options){.native = arguments->native},
+				 message);
 	if (r == 0)
 		r = opening_stack_layout(opening, &options.layout, NULL);
 	if (r < 0) {

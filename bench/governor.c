@@ -181,7 +181,7 @@ static struct heat measure(const char *mode)
 	target_read(&target, COUNTED_LINES);
 	heat.requests = (target.requests - requests) / (target.cpu - cpu);
 	if (opening_new(target.pid, &opening, message) < 0 ||
-	    opening_plan(opening, false, NULL, message) < 0)
+	    opening_plan(opening, &(struct opening_plan_options){0}, message) < 0)
 		fail(message);
 	capture = attach(opening, &file);
 	count(&target, capture, opening->python.plan, &heat);

@@ -286,7 +286,7 @@ static int measure_target(pid_t pid, int n_rounds, int window_ms)
 
 	r = opening_new(pid, &opening, message);
 	if (r == 0)
-		r = opening_plan(opening, false, NULL, message);
+		r = opening_plan(opening, &(struct opening_plan_options){0}, message);
 	if (r == 0)
 		r = opening_stack_layout(opening, &options.layout, NULL);
 	if (r == 0) {

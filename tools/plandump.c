@@ -3,7 +3,7 @@
  * Prints the probe plan of an interpreter: a line a site, then the statistics.
  * For people who compare plans, and for tests.
  *
- *	plandump [--destructions] MINOR FILE
+ *	plandump [--destructions] [--callers] MINOR FILE
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +22,7 @@ DEFINE_CLEANUP(struct plan *, plan_free)
 
 static const char *const kinds[SITE_KINDS] = {
 	[SITE_ALLOC] = "alloc",	  [SITE_FREE] = "free",	      [SITE_FRESH] = "fresh",
-	[SITE_CREATE] = "create", [SITE_DESTROY] = "destroy",
+	[SITE_CREATE] = "create", [SITE_DESTROY] = "destroy", [SITE_CALLER] = "caller",
 };
 
 static void print_plan(const struct plan *plan)
@@ -31,10 +31,10 @@ static void print_plan(const struct plan *plan)
 		const struct plan_site *site = &plan->sites[i];
 
 		printf("%s %#llx offset=%#llx reg=%u value=%u displacement=%d condition=%u "
-		       "size=%u\n",
+		       "size=%u %s\n",
 		       kinds[site->kind] ? kinds[site->kind] : "?", (unsigned long long)site->vaddr,
 		       (unsigned long long)site->offset, site->reg, site->value, site->displacement,
-		       site->condition, site->size_register);
+		       site->condition, site->size_register, site->function);
 	}
 	printf("# instructions %u undecodable %u unresolved %u not-emulated %u pruned %u left-out "
 	       "%u\n",
@@ -85,12 +85,12 @@ int main(int argc, char **argv)
 	struct plan_python_options options = {0};
 	int at = 1;
 
-	if (at < argc && strcmp(argv[at], "--destructions") == 0) {
-		options.destructions = true;
-		at++;
+	for (; at < argc && argv[at][0] == '-'; at++) {
+		options.destructions |= strcmp(argv[at], "--destructions") == 0;
+		options.callers |= strcmp(argv[at], "--callers") == 0;
 	}
 	if (argc - at != 2) {
-		fprintf(stderr, "usage: plandump [--destructions] MINOR FILE\n");
+		fprintf(stderr, "usage: plandump [--destructions] [--callers] MINOR FILE\n");
 		return 2;
 	}
 	options.minor = (unsigned)strtoul(argv[at], NULL, 10);

@@ -60,6 +60,7 @@ enum wire_kind {
 #define WIRE_FROM_INTERPRETER 0x04 /* NATIVE_*: called from the interpreter's own text */
 #define WIRE_TYPE_UNKNOWN 0x08 /* CREATE: ob_type could not be read, type is 0 */
 #define WIRE_SHARES_MEMORY 0x10 /* FORK: a child in the same memory (vfork), until it executes */
+#define WIRE_FROM_CALLER 0x20 /* CREATE: seen at a SITE_CALLER, after its creation */
 
 struct wire_header {
 	__u8 kind;
@@ -168,6 +169,11 @@ enum wire_site_kind {
 	SITE_REALLOC_RETURN = 8, /* on the way to a return of realloc */
 	SITE_NATIVE_ALLOC_ENTER = 9, /* fallback where no emulated site names the result */
 	SITE_NATIVE_ALLOC_URETPROBE = 10, /* fallback: leaves an [uprobes] mapping */
+	/*
+	 * The check for NULL behind a constructor's call, once more for an object that passed a
+	 * CREATE: tells WIRE_CREATE, if the object is new
+	 */
+	SITE_CALLER = 11,
 	SITE_KINDS
 };
 

@@ -22,11 +22,12 @@
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "probes/builder.h"
+#include "probes/callers.h"
 #include "probes/decode.h"
 #include "probes/plan.h"
 
 #define CACHE_MAGIC "PYLKPLAN"
-#define CACHE_VERSION 4	    /* of the format, and of what the matchers find */
+#define CACHE_VERSION 5	    /* of the format, and of what the matchers find */
 #define CACHE_FILES_MAX 64  /* the oldest go when there are more */
 #define CACHE_SCAN_MAX 4096 /* directory entries looked at */
 #define CACHE_SUFFIX ".plan"
@@ -84,6 +85,9 @@ static const char *const function_names[] = {
 	"free",
 	"valloc",
 	"pvalloc",
+#define NAME(name) #name,
+	CALLERS_CONSTRUCTORS(NAME)
+#undef NAME
 };
 
 DEFINE_CLEANUP(struct plan *, plan_free)

@@ -29,6 +29,7 @@ struct match {
 	bool named;	    /* without a register: name is right on all paths seen */
 	struct state_name name;
 	uint8_t size_register;	/* fresh pools: as in struct plan_site */
+	const char *function;	/* callers: what is called, static; others: NULL */
 	bool pool_named;	/* frees, last resort: pool is right on all paths seen */
 	struct state_name pool; /* where the pool's freeblock, just set to the block, is read */
 };

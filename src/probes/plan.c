@@ -37,6 +37,7 @@ const char *plan_site_function(unsigned kind)
 		[SITE_FRESH] = "allocate_from_new_pool", [SITE_CREATE] = "_Py_NewReference",
 		[SITE_DESTROY] = "_Py_Dealloc",		 [SITE_NATIVE_FREE] = "free",
 		[SITE_REALLOC_ENTER] = "realloc",	 [SITE_REALLOC_RETURN] = "realloc",
+		[SITE_CALLER] = "a constructor's caller",
 	};
 
 	return kind < SITE_KINDS ? names[kind] : NULL;

@@ -66,12 +66,13 @@ void plan_free(struct plan *plan);
 
 /*
  * The sites of an interpreter: pymalloc's allocate, free and fresh-pool paths,
- * creations, and (with destructions) deallocations, wherever they were inlined.
+ * creations, and (with destructions) deallocations, wherever they were inlined;
+ * with callers, the checks behind calls of constructors (callers.h).
  * minor: 8 for CPython 3.8 … 15.  -ENOENT, REASON_NO_PLAN: none was found.
  */
 struct plan_python_options {
 	unsigned minor;
-	bool destructions;
+	bool destructions, callers;
 };
 int plan_make_python(const struct image *image, const struct plan_python_options *options,
 		     struct plan **ret, struct fault *reterr_fault);

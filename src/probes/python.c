@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "probes/builder.h"
+#include "probes/callers.h"
 #include "probes/decode.h"
 #include "probes/match.h"
 
@@ -32,6 +33,7 @@ static int choose_name(const struct match *match, struct plan_site *ret)
 		ret->value = VALUE_MEMORY;
 	ret->reg = name.reg;
 	ret->size_register = match->size_register;
+	ret->function = match->function;
 	ret->displacement = name.displacement;
 	return 0;
 }
@@ -96,6 +98,11 @@ static int match_all(struct code *code, const struct image *image,
 		unresolved++;
 	else if (error)
 		return error;
+	if (options->callers) {
+		error = match_callers(code, image, matches);
+		if (error)
+			return error;
+	}
 	*ret_unresolved = unresolved;
 	return matches->n > 0 ? 0 : -ENOENT;
 }

@@ -214,6 +214,7 @@ static void plan_rows(struct table_text *table, const char *name, const struct p
 		[SITE_NATIVE_FREE] = "free()",
 		[SITE_REALLOC_ENTER] = "realloc",
 		[SITE_REALLOC_RETURN] = "realloc's return",
+		[SITE_CALLER] = "behind constructors' calls",
 	};
 	_cleanup_buffer_ struct buffer list = buffer_init(1024);
 	size_t cheap = 0;
@@ -235,6 +236,11 @@ static void plan_rows(struct table_text *table, const char *name, const struct p
 static int check_target(struct table_text *table, pid_t pid)
 {
 	CLEANUP(opening_free) struct opening *target = NULL;
+	const struct opening_plan_options plan_options = {
+		.native = true,
+		.callers = true,
+		.plan_cache = plan_cache_directory(),
+	};
 	char message[OPENING_MESSAGE_BYTES];
 	int r;
 
@@ -252,7 +258,7 @@ static int check_target(struct table_text *table, pid_t pid)
 	row(table, "JIT", GRADE_INFO, NULL, "%s",
 	    interpreter_has_jit(target->interpreter) ? "on: what its code allocates is not seen" :
 						       "off");
-	if (opening_plan(target, true, plan_cache_directory(), message) < 0) {
+	if (opening_plan(target, &plan_options, message) < 0) {
 		row(table, "probe sites", GRADE_NO, "use --no-probes", "%s", message);
 		table->failed = true;
 		return 0;

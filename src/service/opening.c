@@ -450,19 +450,22 @@ int opening_new_shared(pid_t pid, struct images *images, struct opening **ret, c
 }
 
 /* From the cache, or made and put there; a cache that can't be written is no error. */
-static int plan_python(struct opening *opening, const char *plan_cache, struct fault *reterr_fault)
+static int plan_python(struct opening *opening, bool callers, const char *plan_cache,
+		       struct fault *reterr_fault)
 {
 	const struct plan_python_options options = {
 		.minor = interpreter_version(opening->interpreter)->minor,
+		.callers = callers,
 	};
+	const char *flavour = callers ? "python-callers" : "python";
 	struct opening_file *file = &opening->python;
 	int r;
 
-	if (plan_cache && plan_load(plan_cache, "python", file->image, &file->plan) == 0)
+	if (plan_cache && plan_load(plan_cache, flavour, file->image, &file->plan) == 0)
 		return 0;
 	r = plan_make_python(file->image, &options, &file->plan, reterr_fault);
 	if (r == 0 && plan_cache)
-		plan_store(plan_cache, "python", file->plan);
+		plan_store(plan_cache, flavour, file->plan);
 	return r;
 }
 
@@ -486,19 +489,20 @@ static int plan_native(struct opening *opening, const char *plan_cache)
 	return 0;
 }
 
-int opening_plan(struct opening *opening, bool native, const char *plan_cache, char *ret_message)
+int opening_plan(struct opening *opening, const struct opening_plan_options *options,
+		 char *ret_message)
 {
 	struct fault fault = FAULT_NONE;
 	int r;
 
-	r = plan_python(opening, plan_cache, &fault);
+	r = plan_python(opening, options->callers, options->plan_cache, &fault);
 	if (r < 0) {
 		say(ret_message, "%s", reason_sentence(fault.reason));
 		return r;
 	}
-	if (!native)
+	if (!options->native)
 		return 0;
-	r = plan_native(opening, plan_cache);
+	r = plan_native(opening, options->plan_cache);
 	if (r < 0)
 		say(ret_message, "no memory");
 	return r;

@@ -61,7 +61,13 @@ void opening_free(struct opening *opening);
 int opening_verify(const struct opening *opening, char *ret_message);
 
 /* Plans are made, or loaded from the cache (a directory, or NULL); native: the C library's too. */
-int opening_plan(struct opening *opening, bool native, const char *plan_cache, char *ret_message);
+struct opening_plan_options {
+	bool native;
+	bool callers; /* the interpreter's plan has SITE_CALLER too */
+	const char *plan_cache; /* directory, or NULL */
+};
+int opening_plan(struct opening *opening, const struct opening_plan_options *options,
+		 char *ret_message);
 
 /* What the BPF programs have to know of this interpreter. */
 int opening_stack_layout(const struct opening *opening, struct capture_stack_layout *ret,

@@ -173,7 +173,12 @@ int probing_start(struct session *session)
 	char message[OPENING_MESSAGE_BYTES];
 	int r;
 
-	r = opening_plan(target, session->options.native, session->options.plan_cache, message);
+	r = opening_plan(target,
+			 &(struct opening_plan_options){
+				 .native = session->options.native,
+				 .plan_cache = session->options.plan_cache,
+			 },
+			 message);
 	if (r < 0) {
 		session_refuse(session, PROBES, "%s", message);
 		return r;

@@ -121,7 +121,7 @@ static void prepare(pid_t pid)
 
 	r = opening_new(pid, &opening, message);
 	if (r == 0)
-		r = opening_plan(opening, true, NULL, message);
+		r = opening_plan(opening, &(struct opening_plan_options){.native = true}, message);
 	if (r == 0)
 		r = opening_stack_layout(opening, &options.layout, &fault);
 	if (r < 0)

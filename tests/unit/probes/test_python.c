@@ -18,7 +18,8 @@ DEFINE_CLEANUP(struct plan *, plan_free)
 static int make_plan(const char *path, unsigned minor, bool destructions, struct image **ret_image,
 		     struct plan **ret_plan, struct fault *reterr_fault)
 {
-	const struct plan_python_options options = {minor, destructions};
+	const struct plan_python_options options = {.minor = minor,
+						    .destructions = destructions};
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	int error;
 
