@@ -7,6 +7,10 @@
 
 #include "probes/decode.h"
 
+#define INSTRUCTION_BYTES_MAX 15
+#define POOL_SIZE_CLASS_OFFSET 0x24  /* szidx in struct pool_header (Objects/obmalloc.c) */
+#define POOL_DUMMY_SIZE_CLASS 0xffff /* DUMMY_SIZE_IDX there: no class yet */
+
 struct code_range {
 	uint64_t start, end; /* vaddr */
 	const uint8_t *data; /* the image's */
@@ -24,7 +28,7 @@ struct code {
 	size_t n_ranges;
 	struct code_instruction *instructions;
 	size_t n_instructions, capacity;
-	size_t n_undecodable;
+	size_t n_undecodable, n_left_out;
 
 	ZydisDecoder decoder;		   /* of operands */
 	struct code_operation *operations; /* in the order in which they were asked for */
@@ -39,5 +43,18 @@ struct code {
 	size_t n_branches;
 	uint64_t *targets;
 };
+
+/*
+ * What the sweep notes of the instruction at base + offset; branches have an
+ * offset as their target.  False: it does not decode, in size bytes.
+ */
+bool instruction_sweep(const ZydisDecoder *decoder, const uint8_t *bytes, size_t size,
+		       uint32_t offset, uint64_t base, struct code_instruction *ret);
+/*
+ * The same without Zydis, of common instructions; false: none of those, or
+ * none at all.  Reads up to INSTRUCTION_BYTES_MAX bytes.
+ */
+bool instruction_sweep_quick(const uint8_t *bytes, uint32_t offset, uint64_t base,
+			     struct code_instruction *ret);
 
 #endif
