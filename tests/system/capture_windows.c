@@ -319,6 +319,49 @@ static void another_program_is_never_opened(void **state)
 	assert_int_equal(fault.reason, REASON_NOT_MAPPED);
 }
 
+/* --- two sites at one address ----------------------------------------------------------------- */
+
+/* What a run with the zero flag set tells of the arms of a jump: 0, 1, or both, as bits. */
+static unsigned arms_told(void)
+{
+	unsigned told = 0;
+
+	n_records = 0;
+	tell(do_run);
+	consume_all();
+	for (size_t i = 0; i < n_records; i++) {
+		if (records[i].header.kind != WIRE_ALLOC)
+			continue;
+		assert_false(told & 1u << records[i].header.site); /* twice */
+		told |= 1u << records[i].header.site;
+	}
+	return told;
+}
+
+/* Each with its own condition, of which one holds: in two groups, in either, in one. */
+static void the_arms_of_a_jump_are_told_apart_whatever_groups_they_are_in(void **state)
+{
+	(void)state;
+	shared->values[1] = (uintptr_t)shared->pool + 64;
+	shared->flags = FLAGS_BASE | 0x40; /* the zero flag */
+	for (unsigned arm = 0; arm < 2; arm++)
+		plan_jump(4, SITE_ALLOC, 1, VALUE_REGISTER)->condition = (uint8_t)(4 + arm);
+	prepare_windows(0, false);
+	define(0, 0, 1);
+	define(1, 1, 1);
+	open_group(0, 0);
+	assert_int_equal(arms_told(), 1);
+	open_group(1, 0);
+	assert_int_equal(arms_told(), 1);
+	assert_int_equal(capture_group_close(capture, 0, NULL), 0);
+	assert_int_equal(arms_told(), 0);
+	assert_int_equal(capture_group_close(capture, 1, NULL), 0);
+	define(0, 0, 0);
+	define(1, 0, 2);
+	open_group(1, 0);
+	assert_int_equal(arms_told(), 1);
+}
+
 /* --- growth ----------------------------------------------------------------------------------- */
 
 static void only_new_maxima_of_the_break_are_told(void **state)
@@ -468,6 +511,7 @@ int main(void)
 		TEST(many_windows_leave_the_text_as_it_was),
 		TEST(children_are_freed_and_the_target_stays_probed),
 		TEST(another_program_is_never_opened),
+		TEST(the_arms_of_a_jump_are_told_apart_whatever_groups_they_are_in),
 		TEST(only_new_maxima_of_the_break_are_told),
 		TEST(a_pool_is_new_once),
 		TEST(a_full_table_of_pools_is_counted),

@@ -27,7 +27,9 @@ GROWTH_KIB_MAX = 2048
 pytestmark = pytest.mark.needs("root", "btf", "uprobe-multi", "gcc", "pyleakd")
 
 
-def test_groups_go_in_and_out(tmp_path):
+@pytest.mark.parametrize("method", ["multi", "tracefs"])
+def test_groups_go_in_and_out(method, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYLEAKD_ATTACH", method)
     test_capture.run("capture_windows", tmp_path)
 
 
