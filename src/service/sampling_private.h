@@ -9,6 +9,7 @@
 #include "cpython/liveness.h"
 #include "ledger/samples.h"
 #include "service/sampling.h"
+#include "service/sampling_baseline.h"
 #include "service/session_private.h"
 
 /* Among the capture's files. */
@@ -115,6 +116,7 @@ struct sampling {
 	uint64_t windows, limits;
 
 	struct census_totals baseline, totals; /* of the pools */
+	struct baseline *followed; /* NULL: too large a heap, or it could not be read */
 	bool totals_valid;
 };
 

@@ -33,6 +33,8 @@ static void judge_totals(struct session *session, double time_seconds)
 		sampling->totals = *census_totals(census);
 		sampling->totals_valid = true;
 		census_arenas_visit(census, forget_arena, session->ledger);
+		if (sampling->followed)
+			baseline_look(sampling->followed, sampling->liveness);
 		judge_observe(session->judge, SESSION_HEAP_KEY, time_seconds,
 			      sampling->totals.live_bytes, sampling->totals.live_blocks);
 	}
