@@ -232,7 +232,7 @@ def _differences(expected, found, step=4096):
             yield from (start + at for at in range(len(one)) if one[at:at + 1] != other[at:at + 1])
 
 
-def wait_attached(pid, timeout=60):
+def wait_attached(pid, timeout=60, settled_seconds=0.4):
     """Waits until breakpoints are in the target's text, and no more are coming."""
     end = time.monotonic() + timeout
     last, since = 0, time.monotonic()
@@ -240,7 +240,7 @@ def wait_attached(pid, timeout=60):
         now = len(text_differences(pid, private_only=True))
         if now != last:
             last, since = now, time.monotonic()
-        if last > 0 and time.monotonic() - since > 0.4:
+        if last > 0 and time.monotonic() - since >= settled_seconds:
             return last
         time.sleep(0.05)
     raise AssertionError("no breakpoint came into the target's text")
@@ -290,8 +290,8 @@ def function_expected(facts, minor):
 class ZooResult:
     """One program of the zoo under pyleakd: the report, and the truth for its end."""
 
-    def __init__(self, name, python):
-        self.name, self.python = name, python
+    def __init__(self, name, python, mode="exact"):
+        self.name, self.python, self.mode = name, python, mode
         self.facts, self.lines = zoo_facts(name)
         self.skip = None
         self.starved = False  # the machine let it fall behind its pace: no steady growth
@@ -318,10 +318,12 @@ class ZooResult:
         """A session of so many seconds. The target stands still when it ends: what has leaked by
         then is known, between the calls told last before and first after.
         """
-        with session("--pid", program.pid, "--mode", "exact", "--interval", "1s",
+        budget = ["--budget", "5"] if self.mode == "sampled" else []
+        with session("--pid", program.pid, "--mode", self.mode, *budget, "--interval", "1s",
                      "--format", "json", "--output", output,
                      stdout=subprocess.DEVNULL) as process:
-            wait_attached(program.pid)
+            # Sampled, what is in changes all the time.
+            wait_attached(program.pid, settled_seconds=0 if budget else 0.4)
             program.say("go")
             end = time.monotonic() + seconds
             while time.monotonic() < end:
