@@ -36,11 +36,11 @@ static void print_plan(const struct plan *plan)
 		       (unsigned long long)site->offset, site->reg, site->value, site->displacement,
 		       site->condition, site->size_register, site->function);
 	}
-	printf("# instructions %u undecodable %u unresolved %u not-emulated %u pruned %u left-out "
-	       "%u\n",
-	       plan->statistics.instructions, plan->statistics.undecodable,
-	       plan->statistics.unresolved, plan->statistics.not_emulated, plan->statistics.pruned,
-	       plan->statistics.left_out);
+	printf("# instructions %u dead %u undecodable %u unresolved %u not-emulated %u pruned %u "
+	       "left-out %u\n",
+	       plan->statistics.instructions, plan->statistics.dead,
+	       plan->statistics.undecodable, plan->statistics.unresolved,
+	       plan->statistics.not_emulated, plan->statistics.pruned, plan->statistics.left_out);
 	for (unsigned kind = 0; kind < SITE_KINDS; kind++)
 		if (plan->statistics.by_kind[kind] > 0)
 			printf("# %s %u\n", kinds[kind] ? kinds[kind] : "?",

@@ -27,7 +27,7 @@
 #include "probes/plan.h"
 
 #define CACHE_MAGIC "PYLKPLAN"
-#define CACHE_VERSION 5	    /* of the format, and of what the matchers find */
+#define CACHE_VERSION 6	    /* of the format, and of what the matchers find */
 #define CACHE_FILES_MAX 64  /* the oldest go when there are more */
 #define CACHE_SCAN_MAX 4096 /* directory entries looked at */
 #define CACHE_SUFFIX ".plan"
@@ -45,7 +45,7 @@ struct cache_header {
 	uint32_t site_size; /* sizeof(struct cache_site) */
 	uint8_t build_id[IMAGE_BUILD_ID_MAX];
 	uint32_t instructions, undecodable, unresolved, not_emulated, pruned;
-	uint32_t left_out;
+	uint32_t left_out, dead, reserved;
 };
 
 struct cache_site {
@@ -58,7 +58,7 @@ struct cache_site {
 	uint8_t bytes[PLAN_SITE_BYTES];
 };
 
-_Static_assert(sizeof(struct cache_header) == 8 + 8 + 16 + 8 + 8 + IMAGE_BUILD_ID_MAX + 24,
+_Static_assert(sizeof(struct cache_header) == 8 + 8 + 16 + 8 + 8 + IMAGE_BUILD_ID_MAX + 32,
 	       "no padding in cache_header");
 _Static_assert(sizeof(struct cache_site) == 16 + 8 + 8 + PLAN_SITE_BYTES,
 	       "no padding in cache_site");
@@ -244,6 +244,7 @@ static int fill_plan(struct plan *plan, struct bytes file, const struct cache_he
 	plan->statistics.undecodable = header->undecodable;
 	plan->statistics.unresolved = header->unresolved;
 	plan->statistics.not_emulated = header->not_emulated;
+	plan->statistics.dead = header->dead;
 	plan->statistics.pruned = header->pruned;
 	plan->statistics.left_out = header->left_out;
 	plan->sites = calloc(header->n_sites, sizeof(*plan->sites));
@@ -310,6 +311,7 @@ static void fill_header(struct cache_header *ret, const struct plan *plan)
 		.undecodable = plan->statistics.undecodable,
 		.unresolved = plan->statistics.unresolved,
 		.not_emulated = plan->statistics.not_emulated,
+		.dead = plan->statistics.dead,
 		.pruned = plan->statistics.pruned,
 		.left_out = plan->statistics.left_out,
 	};

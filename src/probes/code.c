@@ -73,6 +73,28 @@ size_t code_index(const struct code *code, uint64_t vaddr)
 	return index < code->n_instructions && code_vaddr(code, index) == vaddr ? index : CODE_NONE;
 }
 
+void code_leave_out(struct code *code, uint64_t start, uint64_t end)
+{
+	for (size_t i = code_index_from(code, start);
+	     i < code->n_instructions && code_vaddr(code, i) < end; i++) {
+		code->n_left_out += !(code->instructions[i].hints & HINT_DEAD);
+		code->instructions[i].hints |= HINT_DEAD;
+	}
+}
+
+size_t code_left_out(const struct code *code)
+{
+	return code->n_left_out;
+}
+
+size_t code_hinted(const struct code *code, size_t from, enum code_hint hint)
+{
+	for (size_t i = from; i < code->n_instructions; i++)
+		if ((code->instructions[i].hints & (hint | HINT_DEAD)) == hint)
+			return i;
+	return CODE_NONE;
+}
+
 size_t code_next(const struct code *code, size_t index)
 {
 	const struct code_instruction *at = &code->instructions[index];

@@ -220,16 +220,14 @@ static void at_conditional(struct walk *walk, struct walk_path *path, void *cont
 	matches_add(&creations->before, &match);
 }
 
-/* Does the instruction touch the flag, or the base from which it may be reached? */
+/* Does the instruction (HINT_REFERENCE) touch the flag, or the base from which it is reached? */
 static const struct walk_limits *limits_for(const struct creations *creations, size_t index)
 {
 	const struct tracing_flag *flag = &creations->flag;
 	const uint8_t hints = code_at(creations->code, index)->hints;
-	uint64_t reference, target;
+	const uint64_t reference = code_reference(creations->code, index);
+	uint64_t target;
 
-	if (!(hints & HINT_REFERENCE))
-		return NULL;
-	reference = code_reference(creations->code, index);
 	if (reference == flag->vaddr)
 		return &near_limits;
 	if (tracing_flag_is_far(flag))
@@ -247,7 +245,8 @@ static int find_checks(struct creations *creations)
 {
 	static const struct walk_visitor visitor = {.conditional = at_conditional};
 
-	for (size_t i = 0; i < code_count(creations->code); i++) {
+	for (size_t i = code_hinted(creations->code, 0, HINT_REFERENCE); i != CODE_NONE;
+	     i = code_hinted(creations->code, i + 1, HINT_REFERENCE)) {
 		const struct walk_limits *limits = limits_for(creations, i);
 		size_t start = i;
 		int error;

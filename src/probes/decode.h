@@ -4,9 +4,10 @@
  * in ascending order of address, addressed by index.
  *
  * Two stages, because most instructions are never looked at twice.  The sweep
- * finds boundaries, lengths, branches and a few hints (16 bytes an instruction,
- * 55 ns each with Zydis 4.0's minimal mode); operands are decoded when they
- * are first asked for, and kept.
+ * finds boundaries, lengths, branches and a few hints (16 bytes an instruction):
+ * of common instructions by a table of its own, of others by Zydis's minimal
+ * mode, which takes several times as long.  Operands are decoded when they are
+ * first asked for, and kept.
  *
  *	address    bitmap (1: an instruction begins)  + rank  ->  index
  *	401000     1 0 0 1 1 0 0 0 ...                  0          0, 1, 2
@@ -69,6 +70,7 @@ enum code_hint {
 	HINT_STORE_24 = 0x08,  /* mov [base + 0x24], r32 or imm32: a pool gets a size class */
 	HINT_REFERENCE = 0x10, /* rip-relative, 32-bit displacement or immediate */
 	HINT_SLOT = 0x20,      /* mov r64, [rip + displacement]: may load a GOT slot */
+	HINT_DEAD = 0x40,      /* code_leave_out() */
 };
 
 #define CODE_TARGET_NONE UINT32_MAX
@@ -157,6 +159,12 @@ const struct code_operation *code_operation(struct code *code, size_t index);
 size_t code_index(const struct code *code, uint64_t vaddr);
 /* The first instruction at or behind vaddr; code_count() if there is none. */
 size_t code_index_from(const struct code *code, uint64_t vaddr);
+
+/* Instructions of [start, end) are no longer found by code_hinted(); walks still go through. */
+void code_leave_out(struct code *code, uint64_t start, uint64_t end);
+size_t code_left_out(const struct code *code); /* instructions */
+/* The first instruction at or behind from with this hint; CODE_NONE: no more. */
+size_t code_hinted(const struct code *code, size_t from, enum code_hint hint);
 
 /*
  * Direct branches (jumps and calls) to an instruction: calls visit with each

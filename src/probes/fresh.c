@@ -445,8 +445,9 @@ int match_fresh_pools(struct code *code, struct matches *matches, uint32_t *ret_
 	if (error || !ways)
 		return -ENOMEM;
 	fresh.symbols = symbols;
-	for (size_t i = 0; i < code_count(code); i++) {
-		if (!(code_at(code, i)->hints & HINT_STORE_24) || !is_initialisation(&fresh, i))
+	for (size_t i = code_hinted(code, 0, HINT_STORE_24); i != CODE_NONE;
+	     i = code_hinted(code, i + 1, HINT_STORE_24)) {
+		if (!is_initialisation(&fresh, i))
 			continue;
 		error = resolve(&fresh, ways, i);
 		if (error)

@@ -134,6 +134,7 @@ int plan_builder_finish(struct plan_builder *builder)
 
 	plan->statistics.instructions = (uint32_t)code_count(builder->code);
 	plan->statistics.undecodable = (uint32_t)code_undecodable(builder->code);
+	plan->statistics.dead = (uint32_t)code_left_out(builder->code);
 	if (plan->n_sites == 0)
 		return -ENOENT;
 	qsort(plan->sites, plan->n_sites, sizeof(*plan->sites), compare_sites);

@@ -249,12 +249,10 @@ int match_pymalloc(struct code *code, struct matches *matches)
 
 	if (error)
 		return error;
-	for (size_t i = 0; i < code_count(code); i++) {
-		size_t start;
+	for (size_t i = code_hinted(code, 0, HINT_LOAD_8); i != CODE_NONE;
+	     i = code_hinted(code, i + 1, HINT_LOAD_8)) {
+		const size_t start = walk_start_before(code, i, BACK);
 
-		if (!(code_at(code, i)->hints & HINT_LOAD_8))
-			continue;
-		start = walk_start_before(code, i, BACK);
 		if (!worth_walking(code, start, i))
 			continue;
 		error = walk_run(walk, start, i, &limits, &visitor, matches);

@@ -139,13 +139,15 @@ int plan_make_python(const struct image *image, const struct plan_python_options
 	error = code_new(image, &code, reterr_fault);
 	if (error)
 		return error;
+	error = reachable_new(code, image, &reachable);
+	if (error && error != -ENOENT)
+		return error;
+	if (reachable)
+		reachable_leave_out_dead(reachable, code);
 	error = match_all(code, image, options, &matches, &unresolved);
 	if (error == -ENOENT)
 		return fault_set(reterr_fault, -ENOENT, REASON_NO_PLAN, 0, "pymalloc");
 	if (error)
-		return error;
-	error = reachable_new(code, image, &reachable);
-	if (error && error != -ENOENT)
 		return error;
 	error = plan_new(image, &plan);
 	if (error)

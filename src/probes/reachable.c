@@ -4,6 +4,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 
@@ -101,59 +102,77 @@ void reachable_mark(struct reachable *reachable, uint64_t vaddr)
  */
 void reachable_mark_start(struct reachable *reachable, uint64_t vaddr)
 {
-	const size_t function = function_of(reachable, vaddr);
+	size_t function;
 
+	if (!is_old(reachable, vaddr))
+		return;
+	function = function_of(reachable, vaddr);
 	if (function < reachable->n_functions && reachable->functions[function].start == vaddr)
 		reachable_mark(reachable, vaddr);
 }
 
+/* The last four bytes: an immediate, where there is one of 32 bits. */
+static uint64_t last_word(const struct code *code, size_t index)
+{
+	const uint8_t *bytes = code_instruction_bytes(code, index);
+	int32_t value;
+
+	memcpy(&value, bytes + code_at(code, index)->length - sizeof(value), sizeof(value));
+	return (uint64_t)(int64_t)value;
+}
+
 /* Everything that an instruction could mean by an address in it. */
-static int mark_references(struct reachable *reachable, struct code *code, size_t index)
+static void mark_references(struct reachable *reachable, const struct code *code, size_t index)
 {
 	const struct code_instruction *instruction = code_at(code, index);
 	const size_t target = code_target(code, index);
-	const struct code_operation *operation;
 
 	if (target != CODE_NONE)
 		reachable_mark(reachable, code_vaddr(code, target));
 	if (!(instruction->hints & HINT_REFERENCE))
-		return 0;
+		return;
 	reachable_mark_start(reachable, code_reference(code, index));
-	if (instruction->length < TWO_OPERANDS_LENGTH)
-		return 0;
-	operation = code_operation(code, index);
-	if (!operation)
-		return -ENOMEM;
-	if (operation->operands[1].kind == OPERAND_IMMEDIATE)
-		reachable_mark_start(reachable, (uint64_t)operation->operands[1].value);
-	return 0;
+	if (instruction->length >= TWO_OPERANDS_LENGTH)
+		reachable_mark_start(reachable, last_word(code, index));
 }
 
-static int mark_from(struct reachable *reachable, struct code *code, uint64_t start, uint64_t end)
+static void mark_from(struct reachable *reachable, const struct code *code, uint64_t start,
+		      uint64_t end)
 {
-	for (size_t i = code_index_from(code, start);
-	     i < code_count(code) && code_vaddr(code, i) < end; i++) {
-		int error = mark_references(reachable, code, i);
+	const size_t behind = code_index_from(code, end);
 
-		if (error)
-			return error;
-	}
-	return 0;
+	for (size_t i = code_index_from(code, start); i < behind; i++)
+		mark_references(reachable, code, i);
 }
 
-int reachable_follow(struct reachable *reachable, struct code *code)
+void reachable_follow(struct reachable *reachable, const struct code *code)
 {
-	int error = mark_from(reachable, code, 0, reachable->old.start);
-
-	if (!error)
-		error = mark_from(reachable, code, reachable->old.end, UINT64_MAX);
-	while (!error && reachable->n_waiting > 0) {
+	mark_from(reachable, code, 0, reachable->old.start);
+	mark_from(reachable, code, reachable->old.end, UINT64_MAX);
+	while (reachable->n_waiting > 0) {
 		const struct image_range *function =
 			&reachable->functions[reachable->waiting[--reachable->n_waiting]];
 
-		error = mark_from(reachable, code, function->start, function->end);
+		mark_from(reachable, code, function->start, function->end);
 	}
-	return error;
+}
+
+void reachable_leave_out_dead(const struct reachable *reachable, struct code *code)
+{
+	const struct image_range *old = &reachable->old;
+	uint64_t at = old->start;
+
+	for (size_t i = 0; i < reachable->n_functions; i++) {
+		const struct image_range *function = &reachable->functions[i];
+
+		if (!reachable->live[i] || function->end <= at)
+			continue;
+		if (function->start > at)
+			code_leave_out(code, at, function->start);
+		at = function->end;
+	}
+	if (at < old->end)
+		code_leave_out(code, at, old->end);
 }
 
 static int mark_symbol(const struct image_symbol *symbol, void *context)
@@ -185,7 +204,7 @@ static void mark_data(struct reachable *reachable, const struct image *image)
 	}
 }
 
-int reachable_new(struct code *code, const struct image *image, struct reachable **ret)
+int reachable_new(const struct code *code, const struct image *image, struct reachable **ret)
 {
 	CLEANUP(reachable_free) struct reachable *reachable = NULL;
 	const struct image_range *functions = NULL;
@@ -200,9 +219,7 @@ int reachable_new(struct code *code, const struct image *image, struct reachable
 		return error;
 	image_symbols_visit(image, mark_symbol, reachable);
 	mark_data(reachable, image);
-	error = reachable_follow(reachable, code);
-	if (error)
-		return error;
+	reachable_follow(reachable, code);
 	*ret = TAKE_PTR(reachable);
 	return 0;
 }

@@ -25,11 +25,13 @@
 struct reachable;
 
 /* -ENOENT: the image has no such code. The image's ranges must outlive it. */
-int reachable_new(struct code *code, const struct image *image, struct reachable **ret);
+int reachable_new(const struct code *code, const struct image *image, struct reachable **ret);
 void reachable_free(struct reachable *reachable);
 
 /* Is the code at vaddr run, as far as one can tell? */
 bool reachable_is_live(const struct reachable *reachable, uint64_t vaddr);
+/* Lets no matcher begin in what isn't. */
+void reachable_leave_out_dead(const struct reachable *reachable, struct code *code);
 
 /*
  * The parts of reachable_new(), for tests: nothing but what lies outside of
@@ -39,6 +41,6 @@ int reachable_new_of(const struct image_range *functions, size_t n_functions,
 		     struct image_range old, struct reachable **ret);
 void reachable_mark(struct reachable *reachable, uint64_t vaddr);
 void reachable_mark_start(struct reachable *reachable, uint64_t vaddr);
-int reachable_follow(struct reachable *reachable, struct code *code);
+void reachable_follow(struct reachable *reachable, const struct code *code);
 
 #endif

@@ -13,7 +13,8 @@ DEFINE_CLEANUP(struct reachable *, reachable_free)
  * 0x501000.
  */
 #define NEW_VADDR 0x501000
-#define FUNCTION(n) (IDIOM_VADDR + 16 * (n))
+#define FUNCTION_BYTES 16
+#define FUNCTION(n) (IDIOM_VADDR + FUNCTION_BYTES * (n))
 
 enum {
 	CALLED,
@@ -46,6 +47,7 @@ IDIOM(old, "ret\n"			 /* CALLED: calls CALLED_BY_LIVE below */
 	   "ret\n" /* CALLED_BY_DEAD */
 	   ".balign 16, 0x90\n"
 	   ".byte 0xe8, 0xeb, 0xff, 0xff, 0xff\n" /* DEAD: call 0x401060 */
+	   "mov eax, 0x401234\n"
 	   "ret\n"
 	   ".balign 16, 0x90\n");
 
@@ -55,6 +57,34 @@ IDIOM(new, ".byte 0xe8, 0xfb, 0xff, 0xef, 0xff\n"	/* call 0x401000 */
 	   ".byte 0x0f, 0x84, 0x26, 0x00, 0xf0, 0xff\n" /* je 0x401041 */
 	   "mov ecx, 0x401051\n"			/* a number inside of NUMBER */
 	   "ret\n");
+
+static bool is_hinted(const struct code *code, size_t index, enum code_hint hint)
+{
+	return code_hinted(code, index, hint) == index;
+}
+
+/* Matchers begin in what is alive, and nowhere else. */
+static void check_left_out(const struct reachable *reachable, struct code *code,
+			   const bool *expected)
+{
+	size_t dead = 0, n = 0;
+
+	reachable_leave_out_dead(reachable, code);
+	for (size_t i = 0; i < code_count(code); i++) {
+		const uint64_t vaddr = code_vaddr(code, i);
+		const bool alive =
+			vaddr >= NEW_VADDR || expected[(vaddr - IDIOM_VADDR) / FUNCTION_BYTES];
+
+		assert_int_equal(code_at(code, i)->hints & HINT_DEAD, alive ? 0 : HINT_DEAD);
+		dead += !alive;
+		n += is_hinted(code, i, HINT_REFERENCE);
+	}
+	assert_true(dead > 0);
+	assert_int_equal(code_left_out(code), dead);
+	assert_int_equal(n, 3); /* the new code's; that of DEAD is none any more */
+	reachable_leave_out_dead(reachable, code); /* none is counted twice */
+	assert_int_equal(code_left_out(code), dead);
+}
 
 static void what_live_code_refers_to_is_alive(void **state)
 {
@@ -78,10 +108,11 @@ static void what_live_code_refers_to_is_alive(void **state)
 	assert_int_equal(code_new_from_bytes(ranges, 2, &code), 0);
 	assert_int_equal(code_undecodable(code), 0);
 	assert_int_equal(reachable_new_of(functions, FUNCTIONS, old, &reachable), 0);
-	assert_int_equal(reachable_follow(reachable, code), 0);
+	reachable_follow(reachable, code);
 	for (unsigned i = 0; i < FUNCTIONS; i++)
 		assert_int_equal(reachable_is_live(reachable, FUNCTION(i) + 3), expected[i]);
 	assert_true(reachable_is_live(reachable, NEW_VADDR));
+	check_left_out(reachable, code, expected);
 }
 
 static void what_is_marked_brings_what_it_calls(void **state)
@@ -100,7 +131,7 @@ static void what_is_marked_brings_what_it_calls(void **state)
 	reachable_mark_start(reachable, FUNCTION(DEAD));
 	reachable_mark_start(reachable, FUNCTION(STORED) + 1); /* no function's start */
 	reachable_mark_start(reachable, NEW_VADDR);
-	assert_int_equal(reachable_follow(reachable, code), 0);
+	reachable_follow(reachable, code);
 	for (unsigned i = 0; i < FUNCTIONS; i++)
 		assert_int_equal(reachable_is_live(reachable, FUNCTION(i)),
 				 i == DEAD || i == CALLED_BY_DEAD);
