@@ -69,8 +69,6 @@ const void *image_bytes(const struct image *image, uint64_t vaddr, size_t size);
 
 /* File offset of a vaddr in an executable segment; -ENOENT outside. */
 int image_text_offset(const struct image *image, uint64_t vaddr, uint64_t *ret_offset);
-/* vaddr of a file offset in a loaded segment (any); -ENOENT outside. */
-int image_vaddr_of_offset(const struct image *image, uint64_t offset, uint64_t *ret_vaddr);
 
 /*
  * Symbol tables (.symtab, .dynsym); of several symbols with one name the default version, then

@@ -213,19 +213,6 @@ int image_text_offset(const struct image *image, uint64_t vaddr, uint64_t *ret_o
 	return 0;
 }
 
-int image_vaddr_of_offset(const struct image *image, uint64_t offset, uint64_t *ret_vaddr)
-{
-	for (size_t i = 0; i < image->n_segments; i++) {
-		const struct image_segment *segment = &image->segments[i];
-
-		if (offset >= segment->offset && offset - segment->offset < segment->file_size) {
-			*ret_vaddr = segment->vaddr + (offset - segment->offset);
-			return 0;
-		}
-	}
-	return -ENOENT;
-}
-
 int image_thread_local(const struct image *image, struct image_range *ret, uint64_t *ret_align)
 {
 	const Elf64_Phdr *tls = &image->tls_header;
