@@ -5,7 +5,14 @@
 
 #include "ledger/samples_state.h"
 
-/* A sample of age a is looked at again after a: at 1, 2, 4 … seconds; at least so often. */
+/*
+ * A sample of age a is looked at again after a: at 1, 2, 4 … seconds; at least
+ * so often.  One of a window sooner, after a quarter of its age: what comes and
+ * goes at one address, always with the same value, is told by the moments in
+ * which it is not there.
+ */
+#define LOOK_WINDOW_SHARE 4
+#define LOOK_WINDOW_TICKS_MIN (TICKS_PER_SECOND / 10)
 #define LOOK_SECONDS_MIN 1
 #define LOOK_SECONDS_MAX 60
 
@@ -18,6 +25,18 @@ static uint32_t next_look(uint32_t now, uint32_t seen)
 	if (age > LOOK_SECONDS_MAX * TICKS_PER_SECOND)
 		age = LOOK_SECONDS_MAX * TICKS_PER_SECOND;
 	return age < TICKS_NEVER - 1 - now ? now + age : TICKS_NEVER - 1;
+}
+
+static uint32_t next_look_of(const struct slot *slot, uint32_t now)
+{
+	uint32_t next = next_look(now, slot->changes ? now : slot->seen), soon;
+
+	if (slot->tier == SAMPLE_ALWAYS_ON)
+		return next;
+	soon = (now > slot->seen ? now - slot->seen : 0) / LOOK_WINDOW_SHARE;
+	if (soon < LOOK_WINDOW_TICKS_MIN)
+		soon = LOOK_WINDOW_TICKS_MIN;
+	return now + soon < next ? now + soon : next;
 }
 
 static void due_fill(const struct samples *samples, const struct slot *slot, struct sample_due *ret)
@@ -140,7 +159,7 @@ static void take_answer(struct samples *samples, uint32_t now, struct slot *slot
 	case SAMPLE_ZOMBIE:
 		look_fill(samples, slot, seen);
 		count_changes(slot, seen->answer == SAMPLE_CHANGED);
-		slot->due = next_look(now, slot->changes ? now : slot->seen);
+		slot->due = next_look_of(slot, now);
 		samples->next_due = slot->due < samples->next_due ? slot->due : samples->next_due;
 		if (slot->state == SLOT_SAMPLE)
 			break;

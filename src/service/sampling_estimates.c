@@ -90,6 +90,7 @@ static void add_counts(const struct samples_cell *cells, size_t n, struct site_e
 		struct site_estimate *site = &sites[cells[i].stack];
 
 		site->objects += cells[i].weight * cells[i].expanded_count;
+		site->raw_bytes += cells[i].weight * cells[i].expanded_bytes;
 		if (cells[i].size_class == SAMPLES_CLASS_BUFFERS)
 			site->buffer_bytes += cells[i].weight * cells[i].expanded_bytes;
 		else if (cells[i].size_class >= PYMALLOC_CLASSES_MAX)
@@ -133,8 +134,13 @@ static int add_estimates(const struct session *session, const struct samples_cel
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < n_estimates; i++) {
-		sites[estimates[i].stack].bytes = estimates[i].total;
-		sites[estimates[i].stack].windows = estimates[i].windows;
+		struct site_estimate *site = &sites[estimates[i].stack];
+
+		site->bytes = estimates[i].total;
+		site->windows = estimates[i].windows;
+		/* Objects are as many as the bytes allow. */
+		if (site->raw_bytes > 0)
+			site->objects *= site->bytes.value / site->raw_bytes;
 	}
 	return 0;
 }

@@ -10,6 +10,7 @@
 struct site_estimate {
 	struct estimate_interval bytes; /* outstanding, everything */
 	double objects;
+	double raw_bytes; /* of samples, before calibration */
 	/* Of bytes, before calibration: outside of pymalloc's pools; what objects own, there or not. */
 	double chunk_bytes, buffer_bytes;
 	double mapped_bytes; /* of bytes; exact */

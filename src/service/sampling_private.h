@@ -24,7 +24,7 @@
 #define SAMPLING_IDLE_SECONDS 0.2
 /* Looks at once, and how often at most. */
 #define SAMPLING_LOOKS_MAX 4096
-#define SAMPLING_LOOK_SECONDS 0.5
+#define SAMPLING_LOOK_SECONDS 0.1
 /* The judgement's name for what is resident outside of the interpreter's arenas. */
 #define SAMPLING_REST_KEY (SESSION_HEAP_KEY - 1)
 /* Forks come in groups: one closing is for all of them. */
