@@ -256,6 +256,38 @@ static void a_pause_closes_everything_and_it_comes_back(void **state)
 	world_done(&world);
 }
 
+/* The target forks often: nothing is in between windows, and all sites are still seen. */
+static void with_windows_only_nothing_stays_in(void **state)
+{
+	struct governor_status before, status;
+	size_t windows;
+
+	(void)state;
+	world_init(&world, 270, 0.01, 53);
+	heavy_tailed(&world);
+	world_begin(&world, 60);
+	world_run_until(&world, 20);
+	governor_status(world.governor, world.now, &before);
+	assert_true(before.sites_always_on > 0);
+	governor_windows_only(world.governor, world.now, true);
+	world_run_until(&world, 22);
+	windows = before.windows;
+	for (int i = 0; i < 180; i++) {
+		world_run_until(&world, 22 + i);
+		governor_status(world.governor, world.now, &status);
+		assert_int_equal(status.sites_always_on, 0);
+		for (unsigned group = 0; group < GOVERNOR_ALWAYS_ON_GROUPS; group++)
+			assert_false(world.open[group]);
+	}
+	assert_true(status.windows > windows);
+	assert_true(governor_overhead(world.governor, world.now) <= 0.0105);
+	governor_windows_only(world.governor, world.now, false);
+	world_run_until(&world, 300);
+	governor_status(world.governor, world.now, &status);
+	assert_in_range(status.sites_always_on, before.sites_always_on / 2, 270);
+	world_done(&world);
+}
+
 static void a_refused_group_is_tried_ever_more_rarely(void **state)
 {
 	struct governor_step step;
@@ -316,6 +348,7 @@ int main(void)
 		cmocka_unit_test(late_wake_ups_are_booked_as_they_were),
 		cmocka_unit_test(the_overhead_told_is_the_one_that_was),
 		cmocka_unit_test(a_pause_closes_everything_and_it_comes_back),
+		cmocka_unit_test(with_windows_only_nothing_stays_in),
 		cmocka_unit_test(a_refused_group_is_tried_ever_more_rarely),
 		cmocka_unit_test(a_burst_is_a_minute_in_ten),
 	};
