@@ -44,8 +44,8 @@ int probing_check_headroom(const struct session *session, char *ret_message)
 	    headroom.reclaimable_bytes >= cost_bytes + PROBING_MARGIN_BYTES)
 		return 0;
 	snprintf(ret_message, SESSION_MESSAGE_BYTES,
-		 "%s: %s are left below the limit of %.200s, breakpoints take %s, and %s are to stay "
-		 "free",
+		 "%s: %s are left below the limit of %.200s, breakpoints take %s, and %s are to "
+		 "stay free",
 		 reason_sentence(REASON_NO_HEADROOM),
 		 text_bytes(free_text, (double)headroom.reclaimable_bytes), headroom.group,
 		 text_bytes(cost_text, (double)cost_bytes),

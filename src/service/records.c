@@ -123,7 +123,9 @@ size_t session_children(struct session *session, pid_t *ret, size_t n)
 void session_release_children(struct session *session)
 {
 	/* Sampled, all that was attached has gone by now, in children too. */
-	if (session->capture && !session->sampling && capture_release_children(session->capture) < 0)
+	if (!session->capture || session->sampling)
+		return;
+	if (capture_release_children(session->capture) < 0)
 		session_refuse(session, "freeing a forked child of breakpoints", "%s",
 			       reason_sentence(REASON_FORK_IN_WINDOW));
 }

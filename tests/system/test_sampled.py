@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT OR GPL-2.0
-"""Programs of the zoo in the sampled mode: the leaking line comes first and is flagged, the truth is
-within what is stated, what doesn't leak is not flagged.
+"""Programs of the zoo in the sampled mode: the leaking line comes first and is flagged, the truth
+is within what is stated, what doesn't leak is not flagged.
 
 Sessions of 30 seconds, some at a time, each on a process of its own (ZOO_ALL=1: all programs).
 """
