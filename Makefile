@@ -218,6 +218,13 @@ BOLTED_VERSIONS ?= 3.11 3.13
 bolted:
 	@tools/bolted.sh $(BOLTED_VERSIONS)
 
+# No part of check: it boots kernels in software, some minutes each. KERNEL_SERIES="6.1" chooses.
+## check-kernels: the program on Debian's 5.10, 6.1, 6.12 and 7.2 under qemu (as root)
+KERNEL_SERIES ?=
+.PHONY: check-kernels
+check-kernels: all
+	tests/kernels/run.sh $(BUILD)/pyleakd $(KERNEL_SERIES)
+
 # --- for whoever works on it ------------------------------------------------------------------
 C_FILES := $(sort $(wildcard src/*/*.[ch] include/*/*.h bpf/*.[ch] bench/*.c tools/*.c \
 	tests/unit/*/*.[ch] tests/fuzz/*.[ch]))

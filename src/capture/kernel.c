@@ -202,7 +202,6 @@ static void choose_attach(struct kernel_features *features)
 	bool only_multi = wanted && !strcmp(wanted, "multi");
 	bool only_tracefs = wanted && !strcmp(wanted, "tracefs");
 	const char *why_not;
-	int r;
 
 	features->error = ask_multi(features);
 	why_not = why_not_multi(features);
@@ -216,14 +215,8 @@ static void choose_attach(struct kernel_features *features)
 		features->attach = KERNEL_ATTACH_MULTI;
 		return;
 	}
-	if (only_multi)
-		return;
-	r = ask_tracefs(features);
-	if (r == 0)
+	if (!only_multi && ask_tracefs(features) == 0)
 		features->attach = KERNEL_ATTACH_TRACEFS;
-	/* Not what links failed with, unless that tells what is missing. */
-	if (features->error != -EPERM && features->error != -EACCES)
-		features->error = r;
 }
 
 /* fec56f5890d9 "bpf: Introduce BPF trampoline" (5.5), where the architecture and build have it. */
@@ -305,8 +298,8 @@ const char *kernel_features_missing(const struct kernel_features *features)
 	if (!features->atomics)
 		return "BPF's atomic instructions (Linux 5.12)";
 	if (features->attach == KERNEL_ATTACH_NONE)
-		return "uprobes: neither links to many of them (Linux 6.6) nor tracefs's events "
-		       "(CONFIG_UPROBE_EVENTS)";
+		return "uprobes: neither links to many of them (Linux 6.6) nor events of tracefs "
+		       "(CONFIG_UPROBE_EVENTS, mounted on /sys/kernel/tracing)";
 	return NULL;
 }
 

@@ -151,7 +151,8 @@ static void check_attach(struct table_text *table, const struct kernel_features 
 	    features->uprobe_multi && !features->attach_cookie ? ": without the cookies" : "");
 	row(table, "attach method", attaches ? GRADE_YES : GRADE_NO,
 	    attaches ? NULL :
-		       "use Linux 6.6 or later, or one with CONFIG_UPROBE_EVENTS=y, or --no-probes",
+		       "use Linux 6.6 or later, or one with CONFIG_UPROBE_EVENTS=y and tracefs "
+		       "mounted on /sys/kernel/tracing, or --no-probes",
 	    "%s%s%s", kernel_attach_name(features->attach), features->attach_reason ? ": " : "",
 	    features->attach_reason ? features->attach_reason : "");
 	table->failed |= !attaches;
