@@ -191,17 +191,11 @@ static struct known *known_sites(const struct snapshot *snapshot)
 	return known;
 }
 
-/* What it had before and has no more, it lost. */
-static void lose(struct program *program, const struct known *known, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		size_t at = place_in_list(program, known[i].id);
-
-		if (at < program->n_sites && program->sites[at].id == known[i].id)
-			program->sites[at].gained_bytes -= (double)known[i].bytes;
-	}
-}
-
+/*
+ * A site that appears, or is seen no more, counts for nothing: estimates begin
+ * late in a session, and what a line has in use at any time would look as if
+ * each process had gained it.
+ */
 static int gain_sites(struct program *program, const struct snapshot *before,
 		      const struct snapshot *snapshot, double now)
 {
@@ -211,22 +205,17 @@ static int gain_sites(struct program *program, const struct snapshot *before,
 
 	if (!known)
 		return -ENOMEM;
-	lose(program, known, before->n_sites);
 	for (size_t i = 0; i < snapshot->n_sites; i++) {
 		const struct snapshot_site *seen = &snapshot->sites[i];
-		const struct known *had;
+		const struct known *had = bsearch(&(struct known){.id = seen->id}, known,
+						  before->n_sites, sizeof(*known), compare_known);
 
-		if (seen->other)
+		if (seen->other || !had || had->bytes == 0 || seen->outstanding_bytes == 0)
 			continue;
 		r = find_or_add(program, seen, &site);
 		if (r < 0)
 			return r;
-		had = bsearch(&(struct known){.id = seen->id}, known, before->n_sites,
-			      sizeof(*known), compare_known);
-		/* One that is new here has not lost what it had. */
-		if (had && site->seen_at == 0)
-			site->gained_bytes -= (double)had->bytes;
-		site->gained_bytes += (double)seen->outstanding_bytes;
+		site->gained_bytes += (double)seen->outstanding_bytes - (double)had->bytes;
 		site->seen_at = now;
 	}
 	return 0;
@@ -241,10 +230,13 @@ static void judge_site_of(struct program_site *site)
 		growth_judge(points, site->series.n, &site->judgement);
 }
 
+/* In the processes' own time: while none is there, nothing stands still. */
 static void add_points(struct program *program, double now)
 {
-	program->observed_at = now;
-	retained_observe(&program->retained, now, program->gained_heap_bytes,
+	double seconds = program->observed_seconds;
+
+	program->pointed_seconds = seconds;
+	retained_observe(&program->retained, seconds, program->gained_heap_bytes,
 			 program->gained_resident_bytes);
 	for (size_t i = program->n_sites; i-- > 0;) {
 		struct program_site *site = &program->sites[i];
@@ -253,7 +245,7 @@ static void add_points(struct program *program, double now)
 			remove_site(program, i);
 			continue;
 		}
-		retained_series_add(&site->series, now, site->gained_bytes);
+		retained_series_add(&site->series, seconds, site->gained_bytes);
 		judge_site_of(site);
 	}
 }
@@ -262,17 +254,19 @@ int program_observe(struct program *program, const struct snapshot *before,
 		    const struct snapshot *snapshot, double age_seconds, double now,
 		    double interval_seconds)
 {
-	int r = 0;
+	int r;
 
-	if (before && before->session_started == snapshot->session_started &&
-	    age_seconds >= PROGRAM_WARMUP_INTERVALS * interval_seconds) {
-		program->gained_heap_bytes +=
-			(double)snapshot->python_live_bytes - (double)before->python_live_bytes;
-		program->gained_resident_bytes +=
-			(double)snapshot->resident_bytes - (double)before->resident_bytes;
-		r = gain_sites(program, before, snapshot, now);
-	}
-	if (now - program->observed_at >= interval_seconds)
+	if (!before || before->session_started != snapshot->session_started ||
+	    age_seconds < PROGRAM_WARMUP_INTERVALS * interval_seconds)
+		return 0;
+	program->observed_seconds += snapshot->duration_seconds - before->duration_seconds;
+	program->gained_heap_bytes +=
+		(double)snapshot->python_live_bytes - (double)before->python_live_bytes;
+	program->gained_resident_bytes +=
+		(double)snapshot->resident_bytes - (double)before->resident_bytes;
+	r = gain_sites(program, before, snapshot, now);
+	if (program->observed_seconds - program->pointed_seconds >=
+	    PROGRAM_POINT_INTERVALS * interval_seconds)
 		add_points(program, now);
 	return r;
 }

@@ -29,6 +29,8 @@
 #define PROGRAMS_EXPIRE_SECONDS 3600.0
 /* What a process gains while it is younger than so many intervals is its start. */
 #define PROGRAM_WARMUP_INTERVALS 2
+/* From one point of the series to the next, in the time of all its processes together. */
+#define PROGRAM_POINT_INTERVALS 4
 
 struct program_site {
 	uint64_t id;
@@ -46,7 +48,8 @@ struct program {
 	size_t n_processes, n_processes_ever;
 	double left_at;					 /* by the last process */
 	double gained_heap_bytes, gained_resident_bytes; /* as the sites' */
-	double observed_at;				 /* when the last points were added */
+	double observed_seconds; /* of its processes, summed; the series' time */
+	double pointed_seconds;	 /* at the last points */
 	struct retained retained;
 	struct program_site *sites; /* ascending by id */
 	size_t n_sites;
@@ -70,7 +73,8 @@ void programs_expire(struct programs *programs, double now);
 /*
  * A process of the program has a new snapshot; before: its last one, or NULL.
  * What it gained counts where both are of one session and it is past its
- * warm-up.  interval_seconds: between two points of the series.  0 or -ENOMEM.
+ * warm-up; at a site, where both have it.  interval_seconds: between two
+ * looks.  0 or -ENOMEM.
  */
 int program_observe(struct program *program, const struct snapshot *before,
 		    const struct snapshot *snapshot, double age_seconds, double now,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 #include <errno.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,7 +23,7 @@ DEFINE_CLEANUP(struct programs *, programs_free)
 static const struct place web = {.unit = "web.service"};
 
 /* One worker's snapshot: what its session holds at two sites. */
-static struct snapshot *snapshot_of(double started, uint64_t leaked, uint64_t cached)
+static struct snapshot *snapshot_of(double started, double age, uint64_t leaked, uint64_t cached)
 {
 	static const struct snapshot_frame leak = {"remember", "/srv/app.py", 7};
 	static const struct snapshot_frame cache = {"fill", "/srv/cache.py", 3};
@@ -30,8 +31,9 @@ static struct snapshot *snapshot_of(double started, uint64_t leaked, uint64_t ca
 
 	assert_int_equal(snapshot_new(&snapshot), 0);
 	snapshot->session_started = started;
-	snapshot->python_live_bytes = 1000000 + leaked + cached;
-	snapshot->resident_bytes = 20000000 + leaked + cached;
+	snapshot->duration_seconds = age;
+	snapshot->python_live_bytes = 1500000 + leaked; /* the census knows the cache from the start */
+	snapshot->resident_bytes = 20500000 + leaked;
 	snapshot_add_site(snapshot, &(struct snapshot_site){.outstanding_bytes = leaked,
 							    .domain = "object",
 							    .n_frames = 1,
@@ -44,6 +46,12 @@ static struct snapshot *snapshot_of(double started, uint64_t leaked, uint64_t ca
 	return snapshot;
 }
 
+/* What a line has in use: it is seen from the third look on, and wavers. */
+static uint64_t cached_at(size_t look)
+{
+	return look < 3 ? 0 : 500000 + 1000 * (look % 2);
+}
+
 /* A worker that lives for `looks` intervals, leaks by rate, and fills a cache at its start. */
 static void run_worker(struct programs *programs, double *now, size_t looks, uint64_t rate)
 {
@@ -53,7 +61,8 @@ static void run_worker(struct programs *programs, double *now, size_t looks, uin
 
 	assert_non_null(program);
 	for (size_t i = 1; i <= looks; i++) {
-		struct snapshot *snapshot = snapshot_of(started, i * rate, 500000);
+		struct snapshot *snapshot =
+			snapshot_of(started, (double)i * INTERVAL, i * rate, cached_at(i));
 
 		*now += INTERVAL;
 		assert_int_equal(
@@ -93,7 +102,7 @@ static void a_programs_leak_is_found_though_its_workers_die(void **state)
 	assert_true(program->retained.growing);
 	assert_int_equal(site_called(program, "remember")->judgement.verdict, VERDICT_LEAK);
 	/* The cache of each is filled anew, and is no leak of the program. */
-	assert_true(site_called(program, "fill")->gained_bytes == 0);
+	assert_true(fabs(site_called(program, "fill")->gained_bytes) <= 8000);
 	assert_int_not_equal(site_called(program, "fill")->judgement.verdict, VERDICT_LEAK);
 	assert_string_equal(site_called(program, "remember")->file, "/srv/app.py");
 }
@@ -155,32 +164,38 @@ static void programs_age_out_and_are_bounded(void **state)
 	assert_int_equal(programs->n, PROGRAMS_MAX - 1);
 }
 
+static struct snapshot *snapshot_of_one(size_t number, uint64_t bytes)
+{
+	struct snapshot_frame frame = {NULL, "/srv/app.py", 1};
+	struct snapshot *snapshot;
+	char function[32];
+
+	snprintf(function, sizeof(function), "f%zu", number);
+	frame.function = function;
+	assert_int_equal(snapshot_new(&snapshot), 0);
+	snapshot->duration_seconds = bytes > 1 ? INTERVAL : 0;
+	snapshot_add_site(snapshot, &(struct snapshot_site){.outstanding_bytes = bytes,
+							    .domain = "object",
+							    .n_frames = 1,
+							    .frames = &frame});
+	assert_int_equal(snapshot_finish(snapshot), 0);
+	return snapshot;
+}
+
 static void sites_are_bounded_and_those_that_gained_most_stay(void **state)
 {
 	CLEANUP(programs_free) struct programs *programs = NULL;
 	struct program *program;
 	double now = 0;
-	uint64_t bytes = 0;
 
 	(void)state;
 	assert_int_equal(programs_new(&programs), 0);
 	program = programs_join(programs, &web, "gunicorn");
 	for (size_t i = 0; i < PROGRAM_SITES_MAX + 50; i++) {
 		CLEANUP(snapshot_free) struct snapshot *before = NULL, *after = NULL;
-		struct snapshot_frame frame = {NULL, "/srv/app.py", 1};
-		char function[32];
 
-		snprintf(function, sizeof(function), "f%zu", i);
-		frame.function = function;
-		bytes = 1000 + i;
-		assert_int_equal(snapshot_new(&before), 0);
-		assert_int_equal(snapshot_finish(before), 0);
-		assert_int_equal(snapshot_new(&after), 0);
-		snapshot_add_site(after, &(struct snapshot_site){.outstanding_bytes = bytes,
-								 .domain = "object",
-								 .n_frames = 1,
-								 .frames = &frame});
-		assert_int_equal(snapshot_finish(after), 0);
+		before = snapshot_of_one(i, 1);
+		after = snapshot_of_one(i, 1001 + i);
 		now += INTERVAL;
 		assert_int_equal(program_observe(program, before, after, 100, now, INTERVAL), 0);
 	}
