@@ -2,6 +2,7 @@
 /* What a census answers. */
 #include "cpython/census.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 void census_free(struct census *census)
@@ -127,6 +128,19 @@ int census_live_visit(const struct census *census,
 	for (size_t i = 0; i < census->n_pools && !result; i++)
 		result = pool_live_visit(census, &census->pools[i], visit, context);
 	return result;
+}
+
+int census_pool_addresses(const struct census *census, uint64_t **ret, size_t *ret_n)
+{
+	uint64_t *addresses = calloc(census->n_pools + 1, sizeof(*addresses));
+
+	if (!addresses)
+		return -ENOMEM;
+	for (size_t i = 0; i < census->n_pools; i++)
+		addresses[i] = census->pools[i].address;
+	*ret = addresses;
+	*ret_n = census->n_pools;
+	return 0;
 }
 
 int census_arenas_visit(const struct census *census,

@@ -58,6 +58,8 @@ int census_live_visit(const struct census *census,
 		      void *context);
 /* Whether an address lies in one of the arenas; for telling their mappings from others. */
 bool census_in_arena(const struct census *census, uint64_t address);
+/* Of all pools ever carved, empty ones too; the caller's, to free(). -ENOMEM. */
+int census_pool_addresses(const struct census *census, uint64_t **ret, size_t *ret_n);
 int census_arenas_visit(const struct census *census,
 			int (*visit)(uint64_t address, uint64_t size_bytes, void *context),
 			void *context);

@@ -100,6 +100,17 @@ static const struct field site_fields[] = {
 	{"other", KIND_FLAG, offsetof(struct snapshot_site, other)},
 };
 
+static const struct field evidence_fields[] = {
+	{"survivors", KIND_COUNT, offsetof(struct snapshot_evidence, survivors)},
+	{"windows", KIND_COUNT, offsetof(struct snapshot_evidence, windows)},
+	{"new_pools", KIND_COUNT, offsetof(struct snapshot_evidence, new_pools)},
+	{"new_pool_bytes", KIND_COUNT, offsetof(struct snapshot_evidence, new_pool_bytes)},
+	{"brk_calls", KIND_COUNT, offsetof(struct snapshot_evidence, breaks)},
+	{"brk_bytes", KIND_COUNT, offsetof(struct snapshot_evidence, break_bytes)},
+	{"mapped_bytes", KIND_COUNT, offsetof(struct snapshot_evidence, mapped_bytes)},
+	{"growth_bytes", KIND_COUNT, offsetof(struct snapshot_evidence, growth_bytes)},
+};
+
 static const struct field type_fields[] = {
 	{"name", KIND_TEXT, offsetof(struct snapshot_type, name)},
 	{"objects", KIND_COUNT, offsetof(struct snapshot_type, objects)},
@@ -235,15 +246,35 @@ static json_t *json_interval(const struct snapshot_site *site)
 	return json_pair(json_count(site->outstanding_low), json_count(site->outstanding_high));
 }
 
+static json_t *json_id(uint64_t id)
+{
+	char text[17];
+
+	snprintf(text, sizeof(text), "%016llx", (unsigned long long)id);
+	return json_string(text);
+}
+
+/* What only sampled sites have. */
+static int add_evidence(const struct snapshot_site *site, json_t *object)
+{
+	if (!site->estimated)
+		return 0;
+	if (json_object_set_new(object, "evidence",
+				json_row(evidence_fields, ARRAY_SIZE(evidence_fields),
+					 &site->evidence)) < 0 ||
+	    json_object_set_new(object, "finding", json_id(site->finding)) < 0)
+		return -ENOMEM;
+	return json_object_set_new(object, "zombies", json_boolean(site->zombies));
+}
+
 static json_t *json_site(const struct snapshot_site *site)
 {
 	_cleanup_json_ json_t *object = json_object(), *rest = NULL;
-	char id[17];
 
-	snprintf(id, sizeof(id), "%016llx", (unsigned long long)site->id);
 	rest = json_row(site_fields, ARRAY_SIZE(site_fields), site);
-	if (json_object_set_new(object, "id", json_string(id)) < 0 || !rest ||
+	if (json_object_set_new(object, "id", json_id(site->id)) < 0 || !rest ||
 	    json_object_update(object, rest) < 0 ||
+	    add_evidence(site, object) < 0 ||
 	    json_object_set_new(object, "outstanding_bytes_interval", json_interval(site)) < 0 ||
 	    json_object_set_new(
 		    object, "growth_interval",

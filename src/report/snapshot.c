@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/hash.h"
 
 #define BLOCK_BYTES (64u << 10) /* of the arena; larger requests get a block of their own */
@@ -382,6 +383,37 @@ static int compare_losses(const void *left, const void *right)
 	return (int)a->reason - (int)b->reason;
 }
 
+static int compare_findings(const void *left, const void *right)
+{
+	const struct snapshot_site *const *a = left, *const *b = right;
+
+	if ((*a)->finding_number != (*b)->finding_number)
+		return (*a)->finding_number < (*b)->finding_number ? -1 : 1;
+	return (int)(*b)->finding_head - (int)(*a)->finding_head;
+}
+
+/* Each site is given the id of its finding's head. */
+static void give_findings(struct storage *storage)
+{
+	struct snapshot_site *sites = storage->sites.items;
+	size_t n = storage->sites.n;
+	_cleanup_free_ struct snapshot_site **order = calloc(n + 1, sizeof(struct snapshot_site *));
+	uint64_t head = 0;
+
+	if (!order) {
+		fail(storage, -ENOMEM);
+		return;
+	}
+	for (size_t i = 0; i < n; i++)
+		order[i] = &sites[i];
+	qsort(order, n, sizeof(*order), compare_findings);
+	for (size_t i = 0; i < n; i++) {
+		if (order[i]->finding_head)
+			head = order[i]->id;
+		order[i]->finding = order[i]->finding_number ? head : order[i]->id;
+	}
+}
+
 static void sort_rows(const struct rows *rows, size_t size,
 		      int (*compare)(const void *left, const void *right))
 {
@@ -395,6 +427,7 @@ int snapshot_finish(struct snapshot *snapshot)
 
 	if (storage->sites.n > 0)
 		give_ids(storage->sites.items, storage->sites.n);
+	give_findings(storage);
 	sort_rows(&storage->sites, sizeof(struct snapshot_site), compare_sites);
 	sort_rows(&storage->losses, sizeof(struct snapshot_loss), compare_losses);
 	sort_rows(&storage->heap_types, sizeof(struct snapshot_type), compare_types);

@@ -27,6 +27,16 @@ struct snapshot_type {
 	uint64_t bytes;
 };
 
+/* What a sampled site's estimate and verdict rest on. */
+struct snapshot_evidence {
+	uint64_t survivors; /* samples that live */
+	uint64_t windows;   /* of those, that they came from */
+	uint64_t new_pools, new_pool_bytes; /* it needed at addresses that were never pools */
+	uint64_t breaks, break_bytes;	    /* new maxima of the break, by its calls */
+	uint64_t mapped_bytes;		    /* that it mapped, outstanding; exact */
+	uint64_t growth_bytes; /* of the estimate, what pools and break tell, and no sample */
+};
+
 struct snapshot_site {
 	uint64_t id; /* of qualified names and files */
 	enum verdict verdict;
@@ -42,6 +52,16 @@ struct snapshot_site {
 	const struct snapshot_frame *frames; /* leaf first; none: no Python frame */
 	bool cut;			     /* the stack was deeper */
 	bool other;			     /* the merged rest */
+	bool zombies; /* not the site's objects that live, but those whose deallocator ran */
+	struct snapshot_evidence evidence; /* where it is estimated */
+	/*
+	 * A leak is a set of lines: those of one finding have the same number (0: it stands by
+	 * itself), and one of them is the head. finding is the head's id, or the site's own;
+	 * snapshot_finish() gives it.
+	 */
+	uint32_t finding_number;
+	bool finding_head;
+	uint64_t finding;
 };
 
 /* Of which moment the report is. */

@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "service/sampling_growth.h"
 #include "service/sampling_private.h"
 #include "target/process.h"
 
@@ -21,6 +22,7 @@ void sampling_free(struct sampling *sampling)
 	liveness_free(sampling->liveness);
 	glibc_free(sampling->glibc);
 	baseline_free(sampling->followed);
+	sampling_growth_free(sampling->growth);
 	free(sampling->site_hits);
 	free(sampling->group_of_site);
 	free(sampling);
@@ -71,6 +73,9 @@ int sampling_start(struct session *session)
 		sampling->baseline = sampling->totals = *census_totals(census);
 		sampling->totals_valid = true;
 	}
+	r = sampling_growth_start(session, sampling, census);
+	if (r < 0)
+		return r;
 	baseline_new(session->interpreter, clock_monotonic_ns(), &sampling->followed);
 	session->sampling = TAKE_PTR(sampling);
 	return 0;
@@ -126,11 +131,12 @@ static void see_object(struct session *session, const struct wire_create *record
 			       .kind = SAMPLE_OBJECT });
 }
 
-/* What the interpreter itself asks for goes with its objects. */
+/* What the interpreter itself asks for goes with its objects, what is mapped with its mapping. */
 static void see_chunk(struct session *session, const struct wire_header *header, uint64_t address,
 		      uint64_t stack, uint64_t size_bytes)
 {
-	if (header->flags & WIRE_FROM_INTERPRETER)
+	if (header->flags & WIRE_FROM_INTERPRETER ||
+	    !sampling_growth_unmapped(session, address, size_bytes))
 		samples_free_seen(session->sampling->samples, address);
 	else
 		see(session, session->sampling->n_python + header->site,
@@ -153,6 +159,8 @@ bool sampling_record(struct session *session, const struct wire_header *record)
 	const struct wire_alloc *chunk = (const void *)record;
 	struct sampling *sampling = session->sampling;
 
+	if (sampling_growth_record(session, record))
+		return true;
 	switch (record->kind) {
 	case WIRE_CREATE:
 		see_object(session, (const void *)record);
@@ -191,6 +199,7 @@ static void count_hits(struct session *session, double now)
 	sampling->counted_at = now;
 	if (sampling_count_sites(session) < 0)
 		return;
+	sampling_growth_count(session, now);
 	governor_note_hits(sampling->governor, now, sampling->site_hits);
 	for (unsigned group = 0; group < GOVERNOR_ALWAYS_ON_GROUPS; group++)
 		if (sampling->openings[group].open)
@@ -282,6 +291,8 @@ int sampling_step(struct session *session, double time_seconds, double *ret_next
 	*ret_next_seconds = step.act == GOVERNOR_WAIT ? next_step(sampling, now, step.at) : now;
 	if (step.act != GOVERNOR_WAIT)
 		return 0;
+	if (!sampling->open_window)
+		sampling_growth_step(session, now);
 	/* A window that is open is looked after first. */
 	if (!sampling->open_window && now - sampling->looked_at >= SAMPLING_LOOK_SECONDS &&
 	    step.at - now > 0.005)

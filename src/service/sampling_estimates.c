@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "service/sampling_growth.h"
 #include "service/sampling_private.h"
 #include "service/site_sums.h"
 
@@ -91,6 +92,7 @@ static void add_counts(const struct samples_cell *cells, size_t n, struct site_e
 
 		site->objects += cells[i].weight * cells[i].expanded_count;
 		site->raw_bytes += cells[i].weight * cells[i].expanded_bytes;
+		site->survivors += cells[i].count;
 		if (cells[i].size_class == SAMPLES_CLASS_BUFFERS)
 			site->buffer_bytes += cells[i].weight * cells[i].expanded_bytes;
 		else if (cells[i].size_class >= PYMALLOC_CLASSES_MAX)
@@ -109,8 +111,9 @@ static double weights_error(const struct sampling *sampling)
 	return error;
 }
 
+/* attributed: to sites, by class. */
 static int add_estimates(const struct session *session, const struct samples_cell *cells, size_t n,
-			 struct site_estimate *sites, size_t n_sites)
+			 struct site_estimate *sites, size_t n_sites, double *attributed)
 {
 	const struct sampling *sampling = session->sampling;
 	const struct estimate_design design = {
@@ -133,6 +136,8 @@ static int add_estimates(const struct session *session, const struct samples_cel
 	r = estimate_stacks(inputs, n, &design, classes, estimates, n_sites, &n_estimates);
 	if (r < 0)
 		return r;
+	for (unsigned i = 0; i < ESTIMATE_CLASSES; i++)
+		attributed[i] = classes[i].exact_bytes + classes[i].calibrated_bytes;
 	for (size_t i = 0; i < n_estimates; i++) {
 		struct site_estimate *site = &sites[estimates[i].stack];
 
@@ -200,6 +205,7 @@ int sampling_estimates(const struct session *session, double time_seconds,
 {
 	_cleanup_free_ struct samples_cell *cells = NULL;
 	_cleanup_free_ struct site_estimate *sites = NULL;
+	double attributed[ESTIMATE_CLASSES];
 	size_t n_cells, n = stacks_n_sites(session->stacks);
 	int r;
 
@@ -210,13 +216,16 @@ int sampling_estimates(const struct session *session, double time_seconds,
 	if (r < 0)
 		return r;
 	add_counts(cells, n_cells, sites);
-	r = add_estimates(session, cells, n_cells, sites, n);
+	r = add_estimates(session, cells, n_cells, sites, n, attributed);
 	if (r < 0)
 		return r;
 	r = add_cohorts(session, time_seconds, sites);
 	if (r < 0)
 		return r;
 	r = add_mappings(session, sites, n);
+	if (r < 0)
+		return r;
+	r = sampling_growth_estimate(session, time_seconds, attributed, sites, n);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(sites);

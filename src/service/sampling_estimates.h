@@ -7,6 +7,14 @@
 #include "judge/sampled.h"
 #include "service/session_private.h"
 
+/* What a site needed that made the heap larger (ledger/growth.h). */
+struct site_growth {
+	uint64_t pools, pool_bytes, breaks, break_bytes;
+	unsigned counts[SAMPLED_SLICES];
+	double bytes; /* of the estimate, what these tell: its share of what no sample explains */
+	double break_bytes_told; /* of that, outside of the pools */
+};
+
 struct site_estimate {
 	struct estimate_interval bytes; /* outstanding, everything */
 	double objects;
@@ -16,6 +24,10 @@ struct site_estimate {
 	double mapped_bytes; /* of bytes; exact */
 	unsigned counts[SAMPLED_SLICES];
 	uint32_t windows; /* that have anything of it */
+	uint64_t survivors; /* samples that live, as many as there are */
+	/* Of the survivors, most are seen: 0 all the time, else 1 + the stream of the windows. */
+	uint32_t vantage;
+	struct site_growth growth;
 };
 
 /* One row a site, as session->stacks counts them; the caller's, to free(). */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "service/sampling_growth.h"
 #include "service/sampling_private.h"
 
 /* Rounds in one call where all that lives is to be looked at. */
@@ -31,21 +32,22 @@ static void to_look(const struct sample_due *due, struct liveness_look *ret)
 		ret->size_bytes = (due->size_class + 1ull) * 16;
 }
 
-static void to_seen(const struct sample_due *due, const struct liveness_look *look,
-		    struct sample_seen *ret)
+static void to_seen(const struct session *session, const struct sample_due *due,
+		    const struct liveness_look *look, struct sample_seen *ret)
 {
 	*ret = (struct sample_seen){
 		.handle = due->handle,
 		.answer = answer_of[look->answer],
 		.type = look->type,
-		.size_bytes = look->size_bytes,
+		.size_bytes = sampling_growth_unmapped(session, due->address, look->size_bytes),
 		.size_class = look->size_class == LIVENESS_NO_CLASS ? SAMPLES_CLASS_NONE :
 								      look->size_class,
 	};
 	for (size_t i = 0; i < SAMPLE_WORDS; i++)
 		ret->fingerprint[i] = look->fingerprint[i];
 	for (size_t i = 0; i < look->n_buffers; i++)
-		ret->buffer_bytes += look->buffer_sizes[i];
+		ret->buffer_bytes += sampling_growth_unmapped(session, look->buffers[i],
+							      look->buffer_sizes[i]);
 }
 
 /*
@@ -85,7 +87,7 @@ static ssize_t look_at_batch(struct session *session, double time_seconds, struc
 	if (sampling_heap_ended(session))
 		return 0;
 	for (size_t i = 0; i < n; i++)
-		to_seen(&due[i], &looks[i], &seen[i]);
+		to_seen(session, &due[i], &looks[i], &seen[i]);
 	samples_looked(sampling->samples, time_seconds, seen, n);
 	return (ssize_t)n;
 }

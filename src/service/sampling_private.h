@@ -113,6 +113,7 @@ struct sampling {
 	bool attached; /* some site was in, once */
 	struct sampling_forks forks;
 	struct sampling_room room;
+	struct sampling_growth *growth; /* probes of what makes the heap larger */
 	uint64_t windows, limits;
 
 	struct census_totals baseline, totals; /* of the pools */

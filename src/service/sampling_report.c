@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "report/snapshot_build.h"
 #include "service/sampling_estimates.h"
+#include "service/sampling_growth.h"
 #include "service/sampling_private.h"
 #include "service/session_sites.h"
 
@@ -95,12 +96,18 @@ static struct judgement judge_whole(const struct session *session, const struct 
 	return heap;
 }
 
+/* What most of the estimate rests on: survivors, or what made the heap larger. */
+static const unsigned *counts_of(const struct site_estimate *site)
+{
+	return site->growth.bytes > site->bytes.value / 2 ? site->growth.counts : site->counts;
+}
+
 static unsigned draws_of(const struct site_estimate *site)
 {
 	unsigned slices = 0;
 
 	for (unsigned i = 0; i < SAMPLED_SLICES; i++)
-		slices += site->counts[i] > 0;
+		slices += counts_of(site)[i] > 0;
 	return slices;
 }
 
@@ -124,8 +131,11 @@ static void judge_estimate(const struct session *session, uint32_t index,
 		return;
 	}
 	for (unsigned i = 0; i < SAMPLED_SLICES; i++)
-		evidence.counts[i] = site->counts[i];
+		evidence.counts[i] = counts_of(site)[i];
 	sampled_judge(&evidence, ret);
+	/* Who needed more is not always who keeps it. */
+	if (ret->verdict == VERDICT_LEAK && site->growth.bytes > site->bytes.value / 2)
+		ret->verdict = VERDICT_GROWING;
 }
 
 /* --- the report --- */
@@ -158,6 +168,20 @@ static void set_types(struct session *session, const struct site_type *types, si
 		ret->domain = "native";
 }
 
+static void set_evidence(const struct site_estimate *site, struct snapshot_evidence *ret)
+{
+	*ret = (struct snapshot_evidence){
+		.survivors = site->survivors,
+		.windows = site->windows,
+		.new_pools = site->growth.pools,
+		.new_pool_bytes = site->growth.pool_bytes,
+		.breaks = site->growth.breaks,
+		.break_bytes = site->growth.break_bytes,
+		.mapped_bytes = whole_bytes(site->mapped_bytes),
+		.growth_bytes = whole_bytes(site->growth.bytes),
+	};
+}
+
 static int add_site(struct session *session, uint32_t index, const struct site_estimate *estimate,
 		    const struct site_type *types, size_t n_types, double time_seconds,
 		    struct snapshot *snapshot)
@@ -173,10 +197,11 @@ static int add_site(struct session *session, uint32_t index, const struct site_e
 	};
 	struct judgement judgement;
 
+	set_evidence(estimate, &site.evidence);
 	if (!of_site)
 		return -ENOMEM;
 	set_types(session, types, n_types, of_site, &site);
-	if (estimate->mapped_bytes > estimate->bytes.value / 2)
+	if (estimate->mapped_bytes + estimate->growth.break_bytes_told > estimate->bytes.value / 2)
 		site.domain = "native";
 	session_site_frames(session, index, &site);
 	judge_estimate(session, index, estimate, time_seconds, &judgement);
@@ -219,6 +244,7 @@ void sampling_add_facts(const struct session *session, double time_seconds,
 
 	snapshot->mode = sampling->attached ? "sampled" : "watch";
 	sampling_add_refusals(session, time_seconds, snapshot);
+	sampling_growth_add_refusals(session, time_seconds, snapshot);
 	snapshot->budget_ratio = sampling->budget_ratio;
 	snapshot->overhead_ratio = governor_overhead_total(sampling->governor, time_seconds);
 	snapshot->windows = sampling->windows;

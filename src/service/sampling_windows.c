@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "service/sampling_growth.h"
 #include "service/sampling_private.h"
 #include "target/process.h"
 
@@ -355,6 +356,7 @@ void sampling_close_all(struct session *session, double now)
 		if (sampling->openings[group].open)
 			closing_begins(session, group, now);
 	capture_close_all(session->capture);
+	sampling_growth_closed(session, now);
 	/* Windows come last among groups, and first here: what they have seen has just come in. */
 	for (unsigned group = GOVERNOR_GROUPS; group-- > 0;) {
 		struct capture_group_use use;
