@@ -24,7 +24,7 @@ from support import TARGETS
 pytestmark = pytest.mark.needs("pyleakd", "root", "btf", "stock-3.11")
 
 
-def fetch(port, path, method="GET", timeout=10):
+def fetch(port, path, method="GET", timeout=60):
     """(status, text, headers)"""
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
     try:
