@@ -145,8 +145,16 @@ static uint64_t whole_bytes(double bytes)
 	return bytes > 0 ? (uint64_t)llround(fmin(bytes, 1e18)) : 0;
 }
 
+/* Of what was seen of the site, the part that the census leaves to it. */
+static double calibrated_ratio(const struct site_estimate *estimate)
+{
+	double sampled = estimate->bytes.value - estimate->mapped_bytes;
+
+	return estimate->raw_bytes > 0 && sampled > 0 ? sampled / estimate->raw_bytes : 1;
+}
+
 static void set_types(struct session *session, const struct site_type *types, size_t n,
-		      struct snapshot_type *of_site, struct snapshot_site *ret)
+		      double ratio, struct snapshot_type *of_site, struct snapshot_site *ret)
 {
 	double untyped_bytes = 0, bytes = 0;
 
@@ -161,8 +169,8 @@ static void set_types(struct session *session, const struct site_type *types, si
 		}
 		type_cache_name(session->types, types[i].type, &name, NULL);
 		of_site[ret->n_types++] = (struct snapshot_type){ name,
-								  whole_bytes(types[i].objects),
-								  whole_bytes(types[i].bytes) };
+								  whole_bytes(ratio * types[i].objects),
+								  whole_bytes(ratio * types[i].bytes) };
 	}
 	if (n > 0 && untyped_bytes > bytes / 2)
 		ret->domain = "native";
@@ -200,7 +208,7 @@ static int add_site(struct session *session, uint32_t index, const struct site_e
 	set_evidence(estimate, &site.evidence);
 	if (!of_site)
 		return -ENOMEM;
-	set_types(session, types, n_types, of_site, &site);
+	set_types(session, types, n_types, calibrated_ratio(estimate), of_site, &site);
 	if (estimate->mapped_bytes + estimate->growth.break_bytes_told > estimate->bytes.value / 2)
 		site.domain = "native";
 	session_site_frames(session, index, &site);

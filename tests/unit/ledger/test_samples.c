@@ -62,7 +62,10 @@ static enum sample_answer everything_lives(const struct sample_due *due)
 	return SAMPLE_LIVE;
 }
 
-/* Looks at all that is due; 64 bytes each in class 3, and 16 of buffers. How many. */
+/* What each sample owns: too large for the pools, unless a test says otherwise. */
+static uint64_t buffer_bytes = 1024;
+
+/* Looks at all that is due; 64 bytes each in class 3, and buffer_bytes of buffers. How many. */
 static size_t look(struct samples *samples, double time, answerer *answer)
 {
 	struct sample_due due[64];
@@ -77,7 +80,7 @@ static size_t look(struct samples *samples, double time, answerer *answer)
 						       .type = DICT,
 						       .fingerprint = {due[i].address, 1, 2},
 						       .size_bytes = 64,
-						       .buffer_bytes = 16,
+						       .buffer_bytes = buffer_bytes,
 						       .size_class = 3};
 		samples_looked(samples, time, seen, n);
 		all += n;
@@ -303,9 +306,26 @@ TEST(buffers_are_a_class_of_their_own)
 	assert_true(cells[0].expanded_bytes == 128 && cells[0].weight == 1);
 	assert_int_equal(cells[1].size_class, SAMPLES_CLASS_BUFFERS);
 	assert_int_equal(cells[1].count, 0);
-	assert_true(cells[1].expanded_bytes == 32);
+	assert_true(cells[1].expanded_bytes == 2048);
 	assert_int_equal(samples_cells(samples, &older, &none, &n), 0);
 	assert_int_equal(n, 0);
+}
+
+TEST(small_buffers_are_of_the_class_of_their_size)
+{
+	const struct samples_query query = {.time = 2};
+	_cleanup_free_ struct samples_cell *cells = NULL;
+	size_t n;
+
+	buffer_bytes = 512;
+	see_cold(samples, 0x1000, A, 0);
+	look(samples, 1, everything_lives);
+	buffer_bytes = 1024;
+	assert_int_equal(samples_cells(samples, &query, &cells, &n), 0);
+	assert_int_equal(n, 2);
+	assert_int_equal(cells[1].size_class, 31);
+	assert_int_equal(cells[1].count, 0);
+	assert_true(cells[1].expanded_bytes == 512);
 }
 
 /* --- mixed types ------------------------------------------------------------------------------ */
@@ -438,6 +458,7 @@ int main(void)
 		cmocka_unit_test(answers_to_what_is_gone_are_not_taken),
 		cmocka_unit_test(a_free_that_is_seen_ends_it),
 		cmocka_unit_test(buffers_are_a_class_of_their_own),
+		cmocka_unit_test(small_buffers_are_of_the_class_of_their_size),
 		cmocka_unit_test(a_type_is_mixed_when_complete_windows_say_so),
 		cmocka_unit_test(a_window_that_is_not_complete_teaches_nothing),
 		cmocka_unit_test(a_mixed_type_counts_from_complete_windows_only),
