@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /* When breakpoints may not go in, or not stay: no headroom, and targets that fork often. */
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -20,7 +21,8 @@ bool sampling_has_room(struct session *session, double time_seconds)
 {
 	struct sampling_room *room = &session->sampling->room;
 	char message[SESSION_MESSAGE_BYTES];
-	bool lacks = probing_check_headroom(session, message) < 0;
+	int r = probing_check_headroom(session, message);
+	bool lacks = r < 0 && r != -ESRCH; /* of one that is gone the attach will tell */
 
 	if (lacks)
 		snprintf(room->why, sizeof(room->why), "%s", message);

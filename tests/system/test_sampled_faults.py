@@ -294,6 +294,7 @@ def test_a_target_that_ends_in_a_window_ends_the_session(stock, tmp_path, how, l
         assert process.returncode == 0, stderr[-2000:]
         report = json.loads(stdout)
         assert report["session"]["windows"] > 0
+        assert how == signal.SIGUSR2 or not report["refused"], report["refused"]
         if late:  # what it kept until then is known
             line = marked_line(BUSY)
             assert any(frame["line"] == line and frame["file"].endswith("busy_forks.py")
