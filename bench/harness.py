@@ -5,17 +5,22 @@ Everything listens on loopback, and every process that is started here ends with
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import platform
+import pty
 import re
+import select
 import shlex
 import signal
 import socket
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 from pathlib import Path
@@ -140,7 +145,10 @@ class Flask:
     def load(self, seconds):
         """One run of wrk: what it says, as numbers (seconds)."""
         result = subprocess.run([*WRK, f"-d{seconds}s", self.url], capture_output=True, text=True)
-        return parse_wrk(result.stdout)
+        told = parse_wrk(result.stdout)
+        if not told["requests"]:
+            raise SystemExit(f"the service does not answer: {result.stdout}")
+        return told
 
     def keep_loaded(self, seconds):
         self.load_process = support.start([*WRK, f"-d{seconds}s", self.url],
@@ -162,7 +170,10 @@ def service(name, leaks="", **more):
 
 
 def wrk_seconds(text):
-    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text).groups()
+    found = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text)
+    if not found:
+        return float("nan")
+    number, unit = found.groups()
     return float(number) * {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60}[unit]
 
 
@@ -208,7 +219,11 @@ class Session:
         self.cpu = cpu_seconds(self.process.pid)
         self.seconds = time.monotonic() - self.started
         self.process.send_signal(signal.SIGINT)
-        _, stderr = self.process.communicate(timeout=60)
+        try:
+            _, stderr = self.process.communicate(timeout=120)
+        except subprocess.TimeoutExpired:
+            stack = Path(f"/proc/{self.process.pid}/stack").read_text()
+            raise SystemExit(f"pyleakd did not end in two minutes:\n{stack}") from None
         if self.process.returncode != 0:
             raise SystemExit(f"pyleakd ended with {self.process.returncode}: {stderr[-2000:]}")
         text = Path(self.output.name).read_text()
@@ -239,6 +254,97 @@ def bytes_a_call(shape):
                             env=support.environment()).stdout
     low, high = (json.loads(line)["bytes"] for line in output.splitlines())
     return (high - low) / 2000
+
+
+# --- what a session says while it runs ---
+
+SITE = re.compile(r"^(LEAK|growing|stable|warming)\b")
+FRAME = re.compile(r"^ +(\S+):(\d+)\s+(\S+)")
+LOOKS = 3
+
+
+class LiveView:
+    """A session on a terminal; screens() are the reports that it shows, as they come."""
+
+    def __init__(self, pids, budget, mode="sampled"):
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 80, 200, 0, 0))
+        arguments = [word for pid in pids for word in ("--pid", str(pid))]
+        self.process = support.start(
+            [support.PYLEAKD, *arguments, "-m", mode, "-i", "1s",
+             *(("-b", budget) if mode == "sampled" else ())],
+            stdin=subprocess.DEVNULL, stdout=slave, stderr=subprocess.PIPE,
+            env=support.environment(NO_COLOR="1", TERM="dumb"))
+        os.close(slave)
+        self.master, self.text = master, ""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        support.stop(self.process)
+        os.close(self.master)
+
+    def screens(self, seconds):
+        """(seconds since the session began, report of a target as text)"""
+        started = time.monotonic()
+        while time.monotonic() - started < seconds:
+            if not select.select([self.master], [], [], 0.2)[0]:
+                continue
+            try:
+                self.text += os.read(self.master, 1 << 16).decode(errors="replace")
+            except OSError:
+                raise SystemExit("pyleakd ended: " + self.process.stderr.read().decode()) from None
+            *whole, self.text = self.text.replace("\r", "").split("\nseen ")
+            for screen in whole:
+                yield time.monotonic() - started, screen
+
+
+def first_site(screen):
+    """(verdict, frames) of the site that stands first; None without one."""
+    lines = iter(screen.split("\n"))
+    for line in lines:
+        found = SITE.match(line)
+        if found:
+            frames = []
+            for frame in map(FRAME.match, lines):
+                if not frame:
+                    break
+                frames.append({"file": frame[1], "line": int(frame[2])})
+            return found[1], frames
+    return None
+
+
+def target_of(screen):
+    found = re.search(r" pid (\d+) ", screen)
+    return found[1] if found else None
+
+
+class Answer:
+    """When a session named the right line (None: it did not), looks, and those at a wrong one."""
+
+    def __init__(self):
+        self.seconds, self.wrong, self.looks = None, 0, 0
+
+
+def watch(pids, shape, limit, budget, mode="sampled"):
+    """Looks until the first site of a target is the marked line, leak or growing, LOOKS times."""
+    answer, marks, right = Answer(), Marks(shape), {}
+    with LiveView(pids, budget, mode) as view:
+        for seconds, screen in view.screens(limit):
+            answer.looks += 1
+            site, target = first_site(screen), target_of(screen)
+            if not site or site[0] not in ("LEAK", "growing"):
+                right[target] = []
+            elif marks.named(site[1]):
+                right.setdefault(target, []).append(seconds)
+                if len(right[target]) == LOOKS:
+                    answer.seconds = right[target][0]
+                    break
+            else:
+                answer.wrong += 1
+                right[target] = []
+    return answer
 
 
 # --- figures ---

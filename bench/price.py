@@ -13,7 +13,8 @@ beside: two of each service, one of them under one session all the time, on a pr
     bystander's forks are always measured in turns.
 
 "CPU" is the target's user and system time a request, in which traps and programs are; "wall" is
-requests a second, in which waiting is too, and whatever else runs on the machine.
+requests a second, in which waiting is too, and whatever else runs on the machine. "its time" is the
+loss of CPU times the share of the time in which the target ran at all: what the budget means.
 """
 
 import argparse
@@ -40,13 +41,15 @@ class Stretch:
         requests, cpu, now = (last - first for last, first in
                               zip(self.target.progress(), self.first))
         return {"cpu": cpu / requests, "wall": now / requests, "requests": requests,
-                "cpu_seconds": cpu, "seconds": now}
+                "cpu_seconds": cpu, "seconds": now, "share": cpu / now}
 
 
 def together(parts):
     requests = sum(part["requests"] for part in parts)
     return {"cpu": sum(part["cpu_seconds"] for part in parts) / requests,
-            "wall": sum(part["seconds"] for part in parts) / requests}
+            "wall": sum(part["seconds"] for part in parts) / requests,
+            "share": sum(part["cpu_seconds"] for part in parts) /
+            sum(part["seconds"] for part in parts)}
 
 
 def loss(plain, traced, key):
@@ -61,8 +64,9 @@ def pin(targets):
             os.sched_setaffinity(target.pids[0], {processor})
 
 
-def more_of(options):
-    return ["--no-probes"] if options.no_probes else []
+def session_of(target, options):
+    return harness.Session(target.pids, options.budget,
+                           more=["--no-probes"] if options.no_probes else [])
 
 
 def measure_beside(name, options):
@@ -71,7 +75,7 @@ def measure_beside(name, options):
         targets = (plain, traced)
         before = [harness.rss_anon_kib(target.pids) for target in targets]
         pairs = []
-        with harness.Session(traced.pids, options.budget, more=more_of(options)) as session:
+        with session_of(traced, options) as session:
             for _ in range(options.pairs):
                 halves = []
                 for order in (targets, targets[::-1]):
@@ -97,8 +101,7 @@ def measure_alternate(name, options):
             for traced in ((False, True), (True, False))[number % 2]:
                 with contextlib.ExitStack() as stack:
                     if traced:
-                        session = stack.enter_context(
-                            harness.Session(target.pids, options.budget, more=more_of(options)))
+                        session = stack.enter_context(session_of(target, options))
                     stretch = Stretch(target)
                     time.sleep(options.seconds)
                     pair[traced] = stretch.end()
@@ -121,6 +124,14 @@ def print_sessions(sessions):
           f"{max(session.rss_kib for session in sessions) / 1024:.0f} MiB resident", flush=True)
 
 
+def print_share(pairs):
+    """The budget is one of time: a target that gets half of a processor loses twice of its CPU."""
+    shares = [100 * pair[1]["share"] for pair in pairs]
+    delays = [loss(*pair, "cpu") * pair[1]["share"] for pair in pairs]
+    print(f"        the target ran {harness.spread(shares, '{:.0f}')} % of the time: "
+          f"{harness.spread(delays)} % of its time went")
+
+
 def print_service(name, options):
     measure = measure_beside if options.scheme == "beside" else measure_alternate
     pairs, memory, sessions = measure(name, options)
@@ -129,6 +140,7 @@ def print_service(name, options):
         print(f"{name:<8}{key:<6}{1e6 * statistics.median(pair[0][key] for pair in pairs):>10.1f}"
               f"{1e6 * statistics.median(pair[1][key] for pair in pairs):>10.1f}"
               f"{harness.spread(losses):>26}", flush=True)
+    print_share(pairs)
     print(f"        RssAnon {memory[0]:+d} KiB under the session, {memory[1]:+d} after it")
     print_sessions(sessions)
 
@@ -140,6 +152,7 @@ def measure_flask(target, seconds):
     told = target.load(seconds)
     told["cpu"] = (target.cpu() - cpu) / told["requests"]
     told["wall"] = 1 / told["rate"]
+    told["share"] = told["cpu"] * told["rate"] / len(target.pids)
     return told
 
 
@@ -151,7 +164,7 @@ def flask_pairs(target, options):
             if not traced:
                 pair[0] = measure_flask(target, options.seconds)
                 continue
-            with harness.Session(target.pids, options.budget, more=more_of(options)) as session:
+            with session_of(target, options) as session:
                 pair[1] = measure_flask(target, options.seconds)
                 under = max(under, harness.rss_anon_kib(target.pids))
                 reports = session.finish()
@@ -172,6 +185,7 @@ def print_flask(options):
         print(f"{'flask':<8}{key:<6}{1e6 * statistics.median(pair[0][key] for pair in pairs):>10.1f}"
               f"{1e6 * statistics.median(pair[1][key] for pair in pairs):>10.1f}"
               f"{harness.spread(losses):>26}")
+    print_share(pairs)
     for key in ("p50", "p99", "max"):
         plain, traced = ([1e3 * pair[side][key] for pair in pairs] for side in (0, 1))
         more = [b - a for a, b in zip(plain, traced)]
@@ -204,7 +218,7 @@ def print_forks(options):
             for traced in ((False, True), (True, False))[number % 2]:
                 with contextlib.ExitStack() as inner:
                     if traced:
-                        inner.enter_context(harness.Session(target.pids, options.budget, more=more_of(options)))
+                        inner.enter_context(session_of(target, options))
                     pair[traced] = forks(options.seconds)
             pairs.append(pair)
     for share, name in ((0.5, "p50"), (0.99, "p99"), (0.999, "p99.9"), (1, "max")):

@@ -15,6 +15,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import handler
 from leaks import Leaks
@@ -22,6 +23,32 @@ from leaks import Leaks
 REPORT_SECONDS = 0.5
 SILENT_SECONDS = 0.02  # so often is the clock asked in the loops
 CLIENTS, BATCH = 4, 16
+WARM_UP_SECONDS = 2  # before the first snapshot
+
+
+class Snapshots:
+    """What tracemalloc's user does: compares with a first snapshot; says what grew most."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+        self.started = time.monotonic()
+        self.next = self.started + WARM_UP_SECONDS
+        self.first = None
+
+    def tick(self):
+        if not self.seconds or time.monotonic() < self.next:
+            return
+        began = time.monotonic()
+        snapshot = tracemalloc.take_snapshot()
+        if self.first:
+            top = snapshot.compare_to(self.first, "lineno")[0]
+            frame = top.traceback[0]
+            print(json.dumps({"top": [frame.filename, frame.lineno], "bytes": top.size_diff,
+                              "at": began - self.started,
+                              "took": time.monotonic() - began}), flush=True)
+        else:
+            self.first = snapshot
+        self.next = time.monotonic() + self.seconds
 
 
 class Progress:
@@ -29,6 +56,7 @@ class Progress:
         self.requests = 0
         self.next = time.monotonic() + REPORT_SECONDS
         self.leaks = Leaks(sys.argv[2] if len(sys.argv) > 2 else "")
+        self.snapshots = Snapshots(float(os.environ.get("BENCH_SNAPSHOT_SECONDS", "0")))
 
     def done(self, count):
         """So many requests are done. False when the other side is gone."""
@@ -39,6 +67,7 @@ class Progress:
         self.next = time.monotonic() + REPORT_SECONDS
         print(json.dumps({"requests": self.requests, "cpu": time.process_time(),
                           "leaked": self.leaks.calls()}), flush=True)
+        self.snapshots.tick()
         return not (select.select([0], [], [], 0)[0] and not os.read(0, 100))
 
 
