@@ -32,7 +32,8 @@ static struct snapshot *snapshot_of(double started, double age, uint64_t leaked,
 	assert_int_equal(snapshot_new(&snapshot), 0);
 	snapshot->session_started = started;
 	snapshot->duration_seconds = age;
-	snapshot->python_live_bytes = 1500000 + leaked; /* the census knows the cache from the start */
+	/* The census knows the cache from the start. */
+	snapshot->python_live_bytes = 1500000 + leaked;
 	snapshot->resident_bytes = 20500000 + leaked;
 	snapshot_add_site(snapshot, &(struct snapshot_site){.outstanding_bytes = leaked,
 							    .domain = "object",
