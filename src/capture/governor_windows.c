@@ -124,6 +124,22 @@ static bool order_is_unknown(const struct governor *governor, enum stream_kind k
 	return false;
 }
 
+/* The host's time that a window's attach and detach take. */
+static double host_seconds(const struct governor *governor, enum stream_kind kind)
+{
+	const struct stream *slices = &governor->streams[SLICES];
+	size_t n_sites = 0;
+
+	if (kind == SLICES)
+		for (size_t i = slices->deck_at; i < slices->deck_end; i++)
+			n_sites += governor->units[slices->deck[i]].n_members;
+	else
+		for (size_t i = 0; i < governor->n_units; i++)
+			if (unit_in_stream(governor, &governor->units[i], kind))
+				n_sites += governor->units[i].n_members;
+	return HOST_WINDOW_SECONDS + HOST_SITE_SECONDS * (double)n_sites;
+}
+
 static double stratum_seconds(const struct governor *governor, enum stream_kind kind, double now)
 {
 	const struct stream *stream = &governor->streams[kind];
@@ -138,8 +154,10 @@ static double stratum_seconds(const struct governor *governor, enum stream_kind 
 		seconds =
 			fmax(seconds, (stream->length + stream_edge_seconds(stream)) /
 					      (governor->full_share * BUDGET_USED * stream->share));
-	seconds = fmax(seconds, (wall - stream->length) / (governor->host_share * stream->share));
-	seconds = fmax(seconds, fmax(STRATUM_MIN, 2 * wall)) * stream->idle_stretch;
+	seconds = fmax(seconds,
+		       host_seconds(governor, kind) / (governor->host_share * stream->share));
+	seconds = fmax(seconds, fmax(kind == SLICES ? SLICES_STRATUM_MIN : STRATUM_MIN, 2 * wall));
+	seconds *= stream->idle_stretch;
 	return fmin(seconds, STRATUM_MAX);
 }
 
@@ -210,6 +228,7 @@ static void plan_slice(struct governor *governor, double began)
 		rate += deck_loss(governor, i) / governor->hit;
 	slices->loss = loss_of_rate(governor, rate);
 	slices->length = fmin(SLICE_SECONDS, length_before_limit(governor, slices, LIMIT_USED));
+	slices->length = fmin(slices->length, SLICE_DELAY / fmax(slices->loss, 1e-9));
 	slices->length = fmax(slices->length, WINDOW_MIN);
 	slices->cost = (slices->length + stream_edge_seconds(slices)) * slices->loss;
 }

@@ -417,7 +417,7 @@ TEST(types_and_cohorts_are_told_by_stack)
 	assert_int_equal(n, 3);
 	assert_true(types[0].stack == A && types[0].type == DICT && types[0].count == 10);
 	assert_true(types[1].stack == B && types[1].type == LIST);
-	assert_true(types[1].estimated_bytes == 128 && types[1].estimated_buffer_bytes == 32);
+	assert_true(types[1].estimated_bytes == 128 && types[1].estimated_buffer_bytes == 2048);
 	assert_true(types[2].stack == B && types[2].type == DICT);
 	assert_int_equal(samples_cohorts(samples, &query, &cohorts, &n), 0);
 	assert_int_equal(n, 2);
