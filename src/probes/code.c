@@ -45,10 +45,15 @@ static size_t range_from(const struct code *code, uint64_t vaddr)
 	return low;
 }
 
+const struct code_range *code_range_of(const struct code *code, uint64_t vaddr)
+{
+	return &code->ranges[range_from(code, vaddr)];
+}
+
 const uint8_t *code_instruction_bytes(const struct code *code, size_t index)
 {
 	const uint64_t vaddr = code_vaddr(code, index);
-	const struct code_range *range = &code->ranges[range_from(code, vaddr)];
+	const struct code_range *range = code_range_of(code, vaddr);
 
 	return range->data + (vaddr - range->start);
 }

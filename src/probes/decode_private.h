@@ -44,6 +44,9 @@ struct code {
 	uint64_t *targets;
 };
 
+/* The range that holds vaddr, which one must. */
+const struct code_range *code_range_of(const struct code *code, uint64_t vaddr);
+
 /*
  * What the sweep notes of the instruction at base + offset; branches have an
  * offset as their target.  False: it does not decode, in size bytes.
@@ -56,5 +59,11 @@ bool instruction_sweep(const ZydisDecoder *decoder, const uint8_t *bytes, size_t
  */
 bool instruction_sweep_quick(const uint8_t *bytes, uint32_t offset, uint64_t base,
 			     struct code_instruction *ret);
+
+/* Operands and effects; next: the address behind it. False: it does not decode. */
+bool instruction_operation(const ZydisDecoder *decoder, const uint8_t *bytes, size_t size,
+			   uint64_t next, struct code_operation *ret);
+/* As with instruction_sweep_quick(). */
+bool instruction_operation_quick(const uint8_t *bytes, uint64_t next, struct code_operation *ret);
 
 #endif

@@ -80,16 +80,13 @@ static void note_effects(struct code_operation *ret, const ZydisDecodedOperand *
 	}
 }
 
-static bool decode(const struct code *code, size_t index, struct code_operation *ret)
+bool instruction_operation(const ZydisDecoder *decoder, const uint8_t *bytes, size_t size,
+			   uint64_t next, struct code_operation *ret)
 {
-	const struct code_instruction *at = &code->instructions[index];
-	const uint64_t next = code_vaddr(code, index) + at->length;
 	ZydisDecodedInstruction instruction;
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 
-	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&code->decoder,
-						 code_instruction_bytes(code, index), at->length,
-						 &instruction, operands)))
+	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder, bytes, size, &instruction, operands)))
 		return false;
 	*ret = (struct code_operation){.mnemonic = (uint16_t)instruction.mnemonic};
 	for (size_t i = 0; i < instruction.operand_count_visible && ret->n_operands < 2; i++)
@@ -101,6 +98,19 @@ static bool decode(const struct code *code, size_t index, struct code_operation 
 			 instruction.cpu_flags->set_1 | instruction.cpu_flags->undefined) &
 			ZYDIS_CPUFLAG_ZF;
 	return true;
+}
+
+static bool decode(const struct code *code, size_t index, struct code_operation *ret)
+{
+	const struct code_instruction *at = &code->instructions[index];
+	const uint64_t vaddr = code_vaddr(code, index);
+	const struct code_range *range = code_range_of(code, vaddr);
+	const uint8_t *bytes = range->data + (vaddr - range->start);
+
+	if (range->end - vaddr >= INSTRUCTION_BYTES_MAX &&
+	    instruction_operation_quick(bytes, vaddr + at->length, ret))
+		return true;
+	return instruction_operation(&code->decoder, bytes, at->length, vaddr + at->length, ret);
 }
 
 /* What minimal mode accepted and full mode doesn't: anything may have happened. */

@@ -48,7 +48,7 @@ struct plan_statistics {
 	uint32_t unresolved;   /* matched, but the pointer could not be named */
 	uint32_t not_emulated; /* sites that had to be left single-stepped (not planned unless
 				  asked) */
-	uint32_t dead;	       /* instructions that nothing reaches (BOLT's old text): not searched */
+	uint32_t dead;	       /* instructions that nothing reaches (BOLT's old text): left out */
 	uint32_t pruned;       /* sites that were found in such code all the same */
 	uint32_t left_out;     /* destructions that did not fit PLAN_SITES_MAX */
 	uint32_t by_kind[SITE_KINDS];

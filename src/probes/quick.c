@@ -10,30 +10,10 @@
  */
 #include <string.h>
 
-#include "base/cleanup.h"
-#include "probes/decode_private.h"
+#include "probes/quick.h"
 
 #define PREFIX_OPERAND_SIZE 0x66
 #define ESCAPE 0x0f
-#define REX_W 8
-#define REX_X 2
-#define REX_B 1
-
-/* What follows an opcode (Intel SDM vol. 2, appendix A). 0: left to Zydis. */
-enum form {
-	BARE = 0x01,	 /* may stand without the prefix 66 */
-	NARROW = 0x02,	 /* may stand behind it */
-	MODRM = 0x04,	 /* a ModR/M byte, and what that asks for */
-	IMM8 = 0x08,	 /* 8 bits */
-	IMM = 0x10,	 /* 32 bits; 16 behind 66 */
-	RELATIVE = 0x20, /* a distance of 8 (IMM8) or 32 bits */
-	SPECIAL = 0x40,	 /* see special_form() */
-
-	EITHER = BARE | NARROW,
-	MODRM_EITHER = EITHER | MODRM,
-	MODRM_BARE = BARE | MODRM,
-	MODRM_NARROW = NARROW | MODRM,
-};
 
 static const uint8_t one_byte_forms[256] = {
 	/* add, or, adc, sbb, and, sub, xor, cmp: register and memory, rAX and immediate */
@@ -129,17 +109,6 @@ static const uint8_t two_byte_forms[256] = {
 	[0xeb] = MODRM_NARROW,			/* por */
 	[0xef] = MODRM_NARROW,			/* pxor */
 	[0xfe] = MODRM_NARROW,			/* paddd */
-};
-
-struct parse {
-	const uint8_t *next; /* what wasn't read yet */
-	uint8_t rex;	     /* 0: none */
-	bool narrow;	     /* behind 66 */
-	bool two_byte;
-	uint8_t opcode, form, mod, reg, rm, sib;
-	uint8_t displacement_bytes, immediate_bytes;
-	int32_t displacement;
-	uint32_t immediate; /* its low 32 bits */
 };
 
 static uint32_t read_32(const uint8_t *at)
@@ -334,19 +303,27 @@ static void note_reference(const struct parse *parse, uint32_t next, uint64_t ba
 		ret->hints |= HINT_SLOT;
 }
 
+bool parse_quick(const uint8_t *bytes, struct parse *ret)
+{
+	*ret = (struct parse){.next = bytes};
+	if (!read_opcode(ret))
+		return false;
+	if (ret->form & MODRM)
+		read_address(ret);
+	if (ret->form & SPECIAL && !special_form(ret))
+		return false;
+	read_immediate(ret);
+	return true;
+}
+
 bool instruction_sweep_quick(const uint8_t *bytes, uint32_t offset, uint64_t base,
 			     struct code_instruction *ret)
 {
-	struct parse parse = {.next = bytes};
+	struct parse parse;
 	uint32_t next;
 
-	if (!read_opcode(&parse))
+	if (!parse_quick(bytes, &parse))
 		return false;
-	if (parse.form & MODRM)
-		read_address(&parse);
-	if (parse.form & SPECIAL && !special_form(&parse))
-		return false;
-	read_immediate(&parse);
 	next = offset + (uint32_t)(parse.next - bytes);
 	*ret = (struct code_instruction){
 		.offset = offset,

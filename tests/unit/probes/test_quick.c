@@ -17,12 +17,19 @@ DEFINE_CLEANUP(struct image *, image_free)
 #define OFFSET 0x1000
 #define FORM_BYTES 32
 
-static void start_decoder(ZydisDecoder *decoder)
+struct comparison {
+	ZydisDecoder minimal, full;
+	size_t said, with_operands; /* what the short cut knew */
+};
+
+static void comparison_begin(struct comparison *ret)
 {
+	*ret = (struct comparison){0};
 	assert_true(ZYAN_SUCCESS(
-		ZydisDecoderInit(decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64)));
+		ZydisDecoderInit(&ret->full, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64)));
+	ret->minimal = ret->full;
 	assert_true(ZYAN_SUCCESS(
-		ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_MINIMAL, ZYAN_TRUE)));
+		ZydisDecoderEnableMode(&ret->minimal, ZYDIS_DECODER_MODE_MINIMAL, ZYAN_TRUE)));
 }
 
 static void print_difference(const uint8_t *bytes, const struct code_instruction *quick,
@@ -35,20 +42,72 @@ static void print_difference(const uint8_t *bytes, const struct code_instruction
 		    exact->condition, quick->hints, exact->hints, quick->target, exact->target);
 }
 
-/* Did the short cut say anything? */
-static bool check_one(const ZydisDecoder *decoder, const uint8_t *bytes, uint32_t offset,
+static bool operand_equal(const struct code_operand *a, const struct code_operand *b)
+{
+	return a->kind == b->kind && a->size_bytes == b->size_bytes && a->reg == b->reg &&
+	       a->base == b->base && a->index == b->index && a->scale == b->scale &&
+	       a->segment == b->segment && a->segment_gs == b->segment_gs && a->value == b->value;
+}
+
+static bool operation_equal(const struct code_operation *a, const struct code_operation *b)
+{
+	return a->mnemonic == b->mnemonic && a->n_operands == b->n_operands &&
+	       a->writes_zero_flag == b->writes_zero_flag && a->writes_memory == b->writes_memory &&
+	       a->registers_written == b->registers_written &&
+	       operand_equal(&a->operands[0], &b->operands[0]) &&
+	       operand_equal(&a->operands[1], &b->operands[1]);
+}
+
+static void print_operation(const char *who, const struct code_operation *operation)
+{
+	print_error("%s: mnemonic %u operands %u zero %d memory %d registers %#x\n", who,
+		    operation->mnemonic, operation->n_operands, operation->writes_zero_flag,
+		    operation->writes_memory, operation->registers_written);
+	for (unsigned i = 0; i < ARRAY_SIZE(operation->operands); i++) {
+		const struct code_operand *operand = &operation->operands[i];
+
+		print_error("  kind %u size %u reg %u base %u index %u scale %u value %lld\n",
+			    operand->kind, operand->size_bytes, operand->reg, operand->base,
+			    operand->index, operand->scale, (long long)operand->value);
+	}
+}
+
+/* Did the short cut know the operands? */
+static bool check_operation(const ZydisDecoder *full, const uint8_t *bytes, size_t length,
+			    uint64_t next)
+{
+	struct code_operation quick, exact;
+
+	if (!instruction_operation_quick(bytes, next, &quick))
+		return false;
+	if (instruction_operation(full, bytes, length, next, &exact) &&
+	    operation_equal(&quick, &exact))
+		return true;
+	for (unsigned i = 0; i < length; i++)
+		print_error("%02x ", bytes[i]);
+	print_operation("\nquick", &quick);
+	print_operation("Zydis", &exact);
+	fail();
+	return false;
+}
+
+static void check_one(struct comparison *comparison, const uint8_t *bytes, uint32_t offset,
 		      uint64_t base)
 {
 	struct code_instruction quick, exact = {0};
 
 	if (!instruction_sweep_quick(bytes, offset, base, &quick))
-		return false;
-	if (instruction_sweep(decoder, bytes, INSTRUCTION_BYTES_MAX, offset, base, &exact) &&
-	    memcmp(&quick, &exact, sizeof(quick)) == 0)
-		return true;
+		return;
+	if (instruction_sweep(&comparison->minimal, bytes, INSTRUCTION_BYTES_MAX, offset, base,
+			      &exact) &&
+	    memcmp(&quick, &exact, sizeof(quick)) == 0) {
+		comparison->said++;
+		comparison->with_operands += check_operation(&comparison->full, bytes, exact.length,
+							     base + offset + exact.length);
+		return;
+	}
 	print_difference(bytes, &quick, &exact);
 	fail();
-	return false;
 }
 
 /* What stands behind opcode and ModR/M: displacements and immediates that hints ask for. */
@@ -66,20 +125,18 @@ static const uint8_t tails[][12] = {
 };
 
 /* All ModR/M bytes behind what begins with this prefix. */
-static unsigned check_opcode(const ZydisDecoder *decoder, const uint8_t *prefix, size_t n)
+static void check_opcode(struct comparison *comparison, const uint8_t *prefix, size_t n)
 {
 	uint8_t bytes[FORM_BYTES] = {0};
-	unsigned said = 0;
 
 	memcpy(bytes, prefix, n);
 	for (unsigned modrm = 0; modrm < 256; modrm++) {
 		bytes[n] = (uint8_t)modrm;
 		for (unsigned i = 0; i < ARRAY_SIZE(tails); i++) {
 			memcpy(bytes + n + 1, tails[i], sizeof(tails[i]));
-			said += check_one(decoder, bytes, OFFSET, i & 1 ? 0x400000 : 0);
+			check_one(comparison, bytes, OFFSET, i & 1 ? 0x400000 : 0);
 		}
 	}
-	return said;
 }
 
 /* No prefix, 66, each REX, 66 and a REX: as many bytes as are returned. */
@@ -96,14 +153,13 @@ static size_t put_prefix(unsigned which, uint8_t *ret)
 
 static void all_forms_are_as_zydis_has_them(void **state)
 {
-	ZydisDecoder decoder;
-	unsigned opcodes = 0;
+	struct comparison comparison;
+	unsigned opcodes = 0, with_operands = 0;
 
 	(void)state;
-	start_decoder(&decoder);
+	comparison_begin(&comparison);
 	for (unsigned opcode = 0; opcode < 512; opcode++) {
-		unsigned said = 0;
-
+		comparison.said = comparison.with_operands = 0;
 		for (unsigned which = 0; which < 34; which++) {
 			uint8_t bytes[4];
 			size_t n = put_prefix(which, bytes);
@@ -111,11 +167,13 @@ static void all_forms_are_as_zydis_has_them(void **state)
 			if (opcode >= 256)
 				bytes[n++] = 0x0f;
 			bytes[n++] = (uint8_t)opcode;
-			said += check_opcode(&decoder, bytes, n);
+			check_opcode(&comparison, bytes, n);
 		}
-		opcodes += said > 0;
+		opcodes += comparison.said > 0;
+		with_operands += comparison.with_operands > 0;
 	}
 	assert_true(opcodes > 200);
+	assert_true(with_operands > 90);
 }
 
 static void what_is_rare_is_left_to_zydis(void **state)
@@ -144,11 +202,10 @@ static unsigned check_file(const char *path)
 	CLEANUP(code_free) struct code *code = NULL;
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct fault fault = {0};
-	ZydisDecoder decoder;
-	size_t said = 0;
+	struct comparison comparison;
 
 	assert_true(fd >= 0);
-	start_decoder(&decoder);
+	comparison_begin(&comparison);
 	assert_int_equal(image_new(fd, &image, &fault), 0);
 	assert_int_equal(code_new(image, &code, &fault), 0);
 	for (size_t i = 0; i < code_count(code); i++) {
@@ -157,10 +214,12 @@ static unsigned check_file(const char *path)
 			image_bytes(image, code_vaddr(code, i), INSTRUCTION_BYTES_MAX);
 
 		if (bytes)
-			said += check_one(&decoder, bytes, at->offset, code->base);
+			check_one(&comparison, bytes, at->offset, code->base);
 	}
-	print_message("%s: %zu of %zu\n", path, said, code_count(code));
-	assert_true(said > code_count(code) / 4 * 3);
+	print_message("%s: %zu of %zu, with operands %zu\n", path, comparison.said,
+		      code_count(code), comparison.with_operands);
+	assert_true(comparison.said > code_count(code) / 4 * 3);
+	assert_true(comparison.with_operands > code_count(code) / 2);
 	return 1;
 }
 
