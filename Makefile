@@ -123,6 +123,11 @@ tools: $(TOOLS)
 bench: all $(BENCHES)
 	bench/run.sh $(BUILD)
 
+## bench-sampled: the sampled mode's price, answers and truth (as root; bench-deps before; some hours)
+.PHONY: bench-sampled
+bench-sampled: all $(BUILD)/bench/capture
+	bench/run.sh $(BUILD) sampled
+
 # --- fuzzers: tests/fuzz/fuzz_NAME.c, seeds in tests/fuzz/seeds/NAME/ -------------------------
 # Built apart by clang, everything with its coverage and sanitizers: make in make, because the
 # rooms' objects are others.
@@ -205,6 +210,11 @@ demo: deps
 .PHONY: deps
 deps:
 	@tools/deps.sh
+
+## bench-deps: installs what the sampled mode's benchmarks run: Flask, gunicorn, wrk, pandas (as root)
+.PHONY: bench-deps
+bench-deps:
+	@tools/deps.sh --bench
 
 ## interpreters: unpacks Debian's other Pythons below build/interpreters (as root)
 .PHONY: interpreters

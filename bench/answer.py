@@ -65,7 +65,8 @@ def plot(cells, options):
                      f"V{top + height * (1 - done / len(own)):.1f}")
         colour = COLOURS[number % len(COLOURS)]
         parts.append(f'<path d="{path}H{left + width}" fill="none" stroke="{colour}" '
-                     f'stroke-width="2"/><text x="{left + width + 12}" y="{top + 20 * number + 12}" '
+                     'stroke-width="2"/>'
+                     f'<text x="{left + width + 12}" y="{top + 20 * number + 12}" '
                      f'fill="{colour}">{name}: {len(times)} of {len(own)}</text>')
     parts.append(f'<text x="{left}" y="{top + height + 44}">seconds from the attach until the '
                  f'right line is named; budget {options.budget} %, {options.rate / 1000:.0f} KB/s'

@@ -124,6 +124,12 @@ def print_sessions(sessions):
           f"{max(session.rss_kib for session in sessions) / 1024:.0f} MiB resident", flush=True)
 
 
+def print_losses(name, key, pairs):
+    plain, traced = (1e6 * statistics.median(pair[side][key] for pair in pairs) for side in (0, 1))
+    losses = [loss(*pair, key) for pair in pairs]
+    print(f"{name:<8}{key:<6}{plain:>10.1f}{traced:>10.1f}{harness.spread(losses):>26}", flush=True)
+
+
 def print_share(pairs):
     """The budget is one of time: a target that gets half of a processor loses twice of its CPU."""
     shares = [100 * pair[1]["share"] for pair in pairs]
@@ -136,10 +142,7 @@ def print_service(name, options):
     measure = measure_beside if options.scheme == "beside" else measure_alternate
     pairs, memory, sessions = measure(name, options)
     for key in ("cpu", "wall"):
-        losses = [loss(*pair, key) for pair in pairs]
-        print(f"{name:<8}{key:<6}{1e6 * statistics.median(pair[0][key] for pair in pairs):>10.1f}"
-              f"{1e6 * statistics.median(pair[1][key] for pair in pairs):>10.1f}"
-              f"{harness.spread(losses):>26}", flush=True)
+        print_losses(name, key, pairs)
     print_share(pairs)
     print(f"        RssAnon {memory[0]:+d} KiB under the session, {memory[1]:+d} after it")
     print_sessions(sessions)
@@ -181,10 +184,7 @@ def print_flask(options):
         pairs, sessions, under = flask_pairs(target, options)
         after = harness.rss_anon_kib(target.pids)
     for key in ("cpu", "wall"):
-        losses = [loss(*pair, key) for pair in pairs]
-        print(f"{'flask':<8}{key:<6}{1e6 * statistics.median(pair[0][key] for pair in pairs):>10.1f}"
-              f"{1e6 * statistics.median(pair[1][key] for pair in pairs):>10.1f}"
-              f"{harness.spread(losses):>26}")
+        print_losses("flask", key, pairs)
     print_share(pairs)
     for key in ("p50", "p99", "max"):
         plain, traced = ([1e3 * pair[side][key] for pair in pairs] for side in (0, 1))

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: MIT OR GPL-2.0
 # make bench: the C benchmarks, then whole sessions. As root, on a machine that does nothing else.
 #
-#   run.sh BUILD
+#   run.sh BUILD            all but the next
+#   run.sh BUILD sampled    the sampled mode's: whole sessions on services, some hours
 set -eu -o pipefail
 cd "$(dirname "$0")/.."
-build=${1:?usage: run.sh BUILD}
+build=${1:?usage: run.sh BUILD [sampled]}
 
 # What is measured goes before what only shares the machine, where that may be asked for: among
 # the processes of this session, and before those of others (sched(7), autogroups).
@@ -22,6 +23,19 @@ fast() {
 	fi
 }
 
+export PYLEAKD=$build/pyleakd
+if [ "${2-}" = sampled ]; then
+	echo "== price: what the sampled mode costs"
+	fast /usr/bin/python3 bench/price.py
+	echo "== against: other ways to look for a leak"
+	fast /usr/bin/python3 bench/against.py
+	echo "== answer: how soon a leak is named"
+	fast /usr/bin/python3 bench/answer.py --plot "$build/bench/answer.svg"
+	echo "== truth: figures held against the zoo's"
+	fast /usr/bin/python3 bench/truth.py
+	exit
+fi
+
 echo "== walk: the programs with warm caches"
 fast "$build/bench/walk"
 echo "== capture: a hit by kind of site, a stack of ten frames"
@@ -35,7 +49,6 @@ fast "$build/bench/windows"
 echo "== governor: a duty of its own for each site against one for all"
 fast "$build/bench/governor"
 echo "== exact mode, whole sessions"
-export PYLEAKD=$build/pyleakd
 fast /usr/bin/python3 bench/exact.py
 echo "== census: reading heaps from outside (4 GB: bench/census.py)"
 BUILD=$build /usr/bin/python3 bench/census.py --mebibytes 50 200 1000

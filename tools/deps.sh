@@ -5,6 +5,7 @@
 #
 #   deps.sh            installs what is missing
 #   deps.sh --missing  names what is missing, a package a line
+#   deps.sh --bench    installs what the benchmarks of the sampled mode run (make bench-deps)
 set -u -o pipefail
 cd "$(dirname "$0")/.." || exit 1
 . tools/archive.sh
@@ -23,6 +24,9 @@ PACKAGES='gcc libc6-dev make clang llvm libclang-rt-14-dev
 # one by one (-t would take newer libraries along that nothing here needs).
 BACKPORTS='libbpf-dev libbpf1 bpftool'
 LIBBPF_MINIMUM=1:1.3
+
+# Services and load for bench/; nothing else needs them.
+BENCH_PACKAGES='python3-flask gunicorn wrk python3-pandas'
 
 installed() {
 	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
@@ -84,6 +88,10 @@ main() {
 		echo "deps: not a Debian system: install by hand, under their names here:" \
 			$PACKAGES $BACKPORTS >&2
 		return 0
+	fi
+	if [ "${1-}" = --bench ]; then
+		PACKAGES=$BENCH_PACKAGES
+		BACKPORTS=
 	fi
 	packages=$(missing_packages)
 	backports=$(missing_backports)
