@@ -69,6 +69,14 @@
 #define SLICE_SECONDS 0.1
 /* More than this share of speed lost inside is a window at full speed loss. */
 #define GENTLE_LOSS 0.25
+/*
+ * A rate that was only seen in full windows, where the target hardly moves, is
+ * a guess on the low side: it must be so low for the site to be in slices, or
+ * it is tried in one, which counts it at the target's own speed.
+ */
+#define GUESSED_LOSS 0.1
+#define TRIED_A_ROUND 1
+#define SLICED_LOW_RATIO 0.2 /* what counts against what slices said */
 /* Slices are filled to a loss of this: a few per cent for what is inside. */
 #define SLICE_LOSS 0.05
 /* A slice adds at most this delay: that of a site that alone loses more is shorter. */
@@ -149,6 +157,7 @@ struct unit {
 	uint32_t members, n_members;
 	double rate;  /* hits/s at full speed; NAN: not known */
 	bool counted; /* the rate is counted at real speed, not guessed in windows */
+	bool sliced;  /* or nearly so, in a slice */
 	double counted_seconds, on_since, retry_at;
 	uint64_t delta;	      /* since the last note */
 	uint64_t window_hits; /* of the window that closed last, or is open */

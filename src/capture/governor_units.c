@@ -151,7 +151,8 @@ double units_on_rate(const struct governor *governor)
 bool unit_is_lukewarm(const struct governor *governor, const struct unit *unit)
 {
 	return unit->group == NO_GROUP && unit->state != UNIT_UNKNOWN &&
-	       unit->rate * governor->hit <= GENTLE_LOSS;
+	       unit->rate * governor->hit <=
+		       (unit->counted || unit->sliced ? GENTLE_LOSS : GUESSED_LOSS);
 }
 
 /* Groups by heat: a decade of the always-on share each, so that a trip costs few sites their time.

@@ -185,14 +185,26 @@ static size_t slice_end(const struct governor *governor, size_t at)
 	return end;
 }
 
+/* A site that may be lukewarm, if the guess is right: one of them in a round. */
+static bool is_tried(const struct governor *governor, const struct unit *unit, size_t *tried)
+{
+	if (unit->group != NO_GROUP || unit->state == UNIT_UNKNOWN || unit->counted ||
+	    unit->sliced || unit->rate * governor->hit > GENTLE_LOSS || *tried == TRIED_A_ROUND)
+		return false;
+	(*tried)++;
+	return true;
+}
+
 /* A new round: shuffled, so that each unit's slice is at a random place of it. */
 static void deck_shuffle(struct governor *governor)
 {
 	struct stream *slices = &governor->streams[SLICES];
+	size_t tried = 0;
 
 	slices->n_deck = 0;
 	for (size_t i = 0; i < governor->n_units; i++) {
-		governor->units[i].in_deck = unit_is_lukewarm(governor, &governor->units[i]);
+		governor->units[i].in_deck = unit_is_lukewarm(governor, &governor->units[i]) ||
+					     is_tried(governor, &governor->units[i], &tried);
 		if (governor->units[i].in_deck)
 			slices->deck[slices->n_deck++] = (uint32_t)i;
 	}
@@ -490,9 +502,17 @@ static void unit_note_window(struct governor *governor, struct unit *unit,
 {
 	double rate = (double)unit->window_hits / stream->own_seconds;
 	double weight = fmax(1.0 / (unit->windows_seen + 1), 0.3);
+	bool slice = stream == &governor->streams[SLICES];
 
 	unit->windows_seen++;
-	unit->rate = isnan(unit->rate) ? rate : unit->rate + weight * (rate - unit->rate);
+	if (slice && !unit->sliced) {
+		unit->sliced = true;
+		unit->rate = rate;
+	}
+	/* Full windows don't speak against slices, unless the site has gone cold. */
+	if (slice || !unit->sliced || rate < SLICED_LOW_RATIO * unit->rate)
+		unit->rate =
+			isnan(unit->rate) ? rate : unit->rate + weight * (rate - unit->rate);
 	unit->window_hits = 0;
 	if (unit->state == UNIT_UNKNOWN && governor->learning_left == 0) {
 		unit->state = UNIT_WAITING;
