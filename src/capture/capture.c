@@ -129,6 +129,7 @@ void capture_free(struct capture *capture)
 	windows_done(capture);
 	for (size_t i = 0; i < capture->n_files; i++)
 		probed_file_done(&capture->files[i]);
+	tracefs_kept_done(&capture->kept);
 	ring_buffer__free(capture->ring);
 	capture_bpf__destroy(capture->skeleton);
 	free(capture);

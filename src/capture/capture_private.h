@@ -93,6 +93,7 @@ struct capture {
 	struct bpf_link *host_links[HOST_LINKS_MAX];
 	size_t n_host_links;
 	size_t n_attached;
+	struct tracefs_kept kept; /* events that were groups' */
 
 	/* Where sites go in by group. */
 	bool windows;

@@ -92,13 +92,15 @@ static int batch_init(struct batch *batch, const struct capture *capture,
 
 /* One link for the sites [from, from + n). */
 static int batch_attach(const struct batch *batch, const struct capture *capture, pid_t pid,
-			const char *path, size_t from, size_t n, struct probe_link *link)
+			const char *path, size_t from, size_t n, struct tracefs_kept *kept,
+			struct probe_link *link)
 {
 	const struct probe_sites sites = {
 		.path = path,
 		.offsets = batch->offsets + from,
 		.cookies = batch->cookies + from,
 		.event_cookie = batch->event_cookie,
+		.kept = kept,
 		.n = n,
 		.uretprobe = batch->uretprobe,
 	};
@@ -123,7 +125,7 @@ static int batch_bisect(const struct batch *batch, struct capture *capture, cons
 	__attribute__((cleanup(probe_link_done))) struct probe_link link = {0};
 	int r;
 
-	r = batch_attach(batch, capture, capture->pid, path, from, n, &link);
+	r = batch_attach(batch, capture, capture->pid, path, from, n, NULL, &link);
 	if (r == 0 || !is_refusal(r))
 		return r;
 	if (n == 1) {
@@ -149,7 +151,7 @@ static int attach_program(struct capture *capture, const struct probed_file *fil
 	r = batch_init(&batch, capture, set, program);
 	if (r < 0 || batch.n == 0)
 		return r;
-	r = batch_attach(&batch, capture, capture->pid, file->path, 0, batch.n,
+	r = batch_attach(&batch, capture, capture->pid, file->path, 0, batch.n, &capture->kept,
 			 &set->links[program]);
 	if (!is_refusal(r))
 		return r;
@@ -160,7 +162,7 @@ static int attach_program(struct capture *capture, const struct probed_file *fil
 	r = batch_init(&batch, capture, set, program);
 	if (r < 0 || batch.n == 0)
 		return r;
-	return batch_attach(&batch, capture, capture->pid, file->path, 0, batch.n,
+	return batch_attach(&batch, capture, capture->pid, file->path, 0, batch.n, &capture->kept,
 			    &set->links[program]);
 }
 
@@ -217,7 +219,8 @@ int links_release_others(const struct capture *capture, const struct probed_file
 			continue;
 		r = batch_init(&batch, capture, set, program);
 		if (r == 0 && batch.n)
-			r = batch_attach(&batch, capture, getpid(), file->path, 0, batch.n, &link);
+			r = batch_attach(&batch, capture, getpid(), file->path, 0, batch.n, NULL,
+					 &link);
 		if (r < 0)
 			return r;
 	}

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/membarrier.h>
 #include <linux/perf_event.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -37,6 +36,10 @@ struct tracefs_event {
 	int program;		       /* its link to the program */
 	int attached;		       /* perf event of the target; -1: not attached */
 	uint64_t id;
+	char *path;
+	bool uretprobe;
+	int program_fd; /* whoever's it is */
+	__u64 cookie;
 	size_t n;
 	unsigned long offsets[];
 };
@@ -156,16 +159,16 @@ static int name_event(struct tracefs_event *event)
  * By a descriptor, because the kernel takes a path apart at its spaces.  It
  * resolves it now, as this process, and keeps the file.
  */
-static int define(const struct tracefs_event *event, const char *path, bool uretprobe)
+static int define(const struct tracefs_event *event)
 {
 	_cleanup_buffer_ struct buffer lines = buffer_init(LINES_BYTES_MAX);
-	_cleanup_close_ int file = open(path, O_RDONLY | O_CLOEXEC);
+	_cleanup_close_ int file = open(event->path, O_RDONLY | O_CLOEXEC);
 
 	if (file < 0)
 		return -errno;
 	for (size_t i = 0; i < event->n; i++)
-		buffer_printf(&lines, "%c:%s /proc/self/fd/%d:0x%lx\n", uretprobe ? 'r' : 'p',
-			      event->name, file, event->offsets[i]);
+		buffer_printf(&lines, "%c:%s /proc/self/fd/%d:0x%lx\n",
+			      event->uretprobe ? 'r' : 'p', event->name, file, event->offsets[i]);
 	if (lines.error)
 		return lines.error;
 	return write_lines(event->directory, lines.data, lines.size);
@@ -203,40 +206,45 @@ static int open_event(const struct tracefs_event *event, pid_t pid)
 }
 
 /* By a link and not by an ioctl, which has no cookie; both from 82e6b1eee6a8 on (5.15). */
-static int hold(struct tracefs_event *event, int program_fd, __u64 cookie)
+static int hold(struct tracefs_event *event)
 {
-	LIBBPF_OPTS(bpf_link_create_opts, options, .perf_event.bpf_cookie = cookie);
+	LIBBPF_OPTS(bpf_link_create_opts, options, .perf_event.bpf_cookie = event->cookie);
 
 	event->held = open_event(event, KERNEL_THREAD);
 	if (event->held < 0)
 		return event->held;
-	event->program = bpf_link_create(program_fd, event->held, BPF_PERF_EVENT, &options);
+	event->program = bpf_link_create(event->program_fd, event->held, BPF_PERF_EVENT, &options);
 	return event->program < 0 ? -errno : 0;
 }
 
-int tracefs_event_new(const char *path, const unsigned long *offsets, size_t n, bool uretprobe,
-		      int program_fd, __u64 cookie, struct tracefs_event **ret)
+int tracefs_event_new(const struct tracefs_sites *sites, struct tracefs_event **ret)
 {
 	CLEANUP(tracefs_event_free) struct tracefs_event *event = NULL;
 	int r;
 
-	event = calloc(1, sizeof(*event) + n * sizeof(*offsets));
+	event = calloc(1, sizeof(*event) + sites->n * sizeof(*sites->offsets));
 	if (!event)
 		return -ENOMEM;
-	event->held = event->program = event->attached = -1;
-	for (size_t i = 0; i < n; i++)
-		if (!event->n || event->offsets[event->n - 1] != offsets[i])
-			event->offsets[event->n++] = offsets[i];
+	event->directory = event->held = event->program = event->attached = -1;
+	event->uretprobe = sites->uretprobe;
+	event->program_fd = sites->program_fd;
+	event->cookie = sites->cookie;
+	for (size_t i = 0; i < sites->n; i++)
+		if (!event->n || event->offsets[event->n - 1] != sites->offsets[i])
+			event->offsets[event->n++] = sites->offsets[i];
+	event->path = strdup(sites->path);
+	if (!event->path)
+		return -ENOMEM;
 	event->directory = tracefs_open();
 	if (event->directory < 0)
 		return event->directory;
 	r = name_event(event);
 	if (r == 0)
-		r = define(event, path, uretprobe);
+		r = define(event);
 	if (r == 0)
 		r = read_id(event);
 	if (r == 0)
-		r = hold(event, program_fd, cookie);
+		r = hold(event);
 	if (r == 0)
 		*ret = TAKE_PTR(event);
 	return r;
@@ -255,17 +263,21 @@ void tracefs_event_free(struct tracefs_event *event)
 		remove_event(event->directory, event->name);
 	if (event->directory >= 0)
 		close(event->directory);
+	free(event->path);
 	free(event);
 }
 
-bool tracefs_event_is(const struct tracefs_event *event, const unsigned long *offsets, size_t n)
+bool tracefs_event_is(const struct tracefs_event *event, const struct tracefs_sites *sites)
 {
 	size_t at = 0;
 
-	for (size_t i = 0; i < n; i++) {
-		if (i && offsets[i] == offsets[i - 1])
+	if (event->program_fd != sites->program_fd || event->cookie != sites->cookie ||
+	    event->uretprobe != sites->uretprobe || strcmp(event->path, sites->path) != 0)
+		return false;
+	for (size_t i = 0; i < sites->n; i++) {
+		if (i && sites->offsets[i] == sites->offsets[i - 1])
 			continue;
-		if (at == event->n || event->offsets[at++] != offsets[i])
+		if (at == event->n || event->offsets[at++] != sites->offsets[i])
 			return false;
 	}
 	return at == event->n;
@@ -295,8 +307,36 @@ bool tracefs_event_is_attached(const struct tracefs_event *event)
 	return event->attached >= 0;
 }
 
-/* This command is the kernel's synchronize_rcu() (kernel/sched/membarrier.c). */
-void tracefs_wait(void)
+/* --- kept ones ------------------------------------------------------------------------------ */
+
+static struct tracefs_event *take_at(struct tracefs_kept *kept, size_t at)
 {
-	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+	struct tracefs_event *event = kept->events[at];
+
+	kept->n--;
+	memmove(kept->events + at, kept->events + at + 1, (kept->n - at) * sizeof(event));
+	return event;
+}
+
+struct tracefs_event *tracefs_kept_take(struct tracefs_kept *kept,
+					const struct tracefs_sites *sites)
+{
+	for (size_t i = 0; i < kept->n; i++)
+		if (tracefs_event_is(kept->events[i], sites))
+			return take_at(kept, i);
+	return NULL;
+}
+
+void tracefs_kept_put(struct tracefs_kept *kept, struct tracefs_event *event)
+{
+	tracefs_event_detach(event);
+	if (kept->n == TRACEFS_KEPT_MAX)
+		tracefs_event_free(take_at(kept, 0));
+	kept->events[kept->n++] = event;
+}
+
+void tracefs_kept_done(struct tracefs_kept *kept)
+{
+	while (kept->n > 0)
+		tracefs_event_free(kept->events[--kept->n]);
 }

@@ -45,18 +45,22 @@ int tracefs_remove_leftovers(void);
 
 struct tracefs_event;
 
-/*
- * Defines an event; offsets, of the file and not of its mapping, in rising
- * order, may repeat themselves.  cookie: what the program is told of the event.  -EINVAL: an offset
- * that the file does not have.
- */
-int tracefs_event_new(const char *path, const unsigned long *offsets, size_t n, bool uretprobe,
-		      int program_fd, __u64 cookie, struct tracefs_event **ret);
+/* What an event is of; two are the same if all of this is. */
+struct tracefs_sites {
+	const char *path;
+	const unsigned long *offsets; /* in the file; rising, may repeat themselves */
+	size_t n;
+	bool uretprobe;
+	int program_fd;
+	__u64 cookie; /* what the program is told of the event */
+};
+
+/* Defines an event.  -EINVAL: an offset that the file does not have. */
+int tracefs_event_new(const struct tracefs_sites *sites, struct tracefs_event **ret);
 /* Closes it, and removes the definition. */
 void tracefs_event_free(struct tracefs_event *event);
 
-/* Is it of just these instructions? */
-bool tracefs_event_is(const struct tracefs_event *event, const unsigned long *offsets, size_t n);
+bool tracefs_event_is(const struct tracefs_event *event, const struct tracefs_sites *sites);
 
 /* Breakpoints into the process. Errors are the kernel's; -EBUSY: it is attached. */
 int tracefs_event_attach(struct tracefs_event *event, pid_t pid);
@@ -64,7 +68,23 @@ int tracefs_event_attach(struct tracefs_event *event, pid_t pid);
 void tracefs_event_detach(struct tracefs_event *event);
 bool tracefs_event_is_attached(const struct tracefs_event *event);
 
-/* Until every program that runs now has ended, where programs are not preempted (6.18 does). */
-void tracefs_wait(void);
+/*
+ * Events that are not used just now: those of slices come again, and to remove
+ * one takes 100 ms.  Each that is kept costs the hits of its sites some
+ * nanoseconds.  Zeroed is empty.
+ */
+#define TRACEFS_KEPT_MAX 32
+
+struct tracefs_kept {
+	struct tracefs_event *events[TRACEFS_KEPT_MAX]; /* the one that was put longest ago first */
+	size_t n;
+};
+
+/* NULL: there is none of these. */
+struct tracefs_event *tracefs_kept_take(struct tracefs_kept *kept,
+					const struct tracefs_sites *sites);
+/* Detached; now the store's, which removes the oldest where it is full. */
+void tracefs_kept_put(struct tracefs_kept *kept, struct tracefs_event *event);
+void tracefs_kept_done(struct tracefs_kept *kept);
 
 #endif

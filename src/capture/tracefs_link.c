@@ -17,18 +17,35 @@ static int attach_multi(struct probe_link *link, struct bpf_program *program, pi
 	return 0;
 }
 
+static void give_back(struct probe_link *link)
+{
+	if (link->event && link->kept)
+		tracefs_kept_put(link->kept, link->event);
+	else
+		tracefs_event_free(link->event);
+	link->event = NULL;
+}
+
 static int attach_tracefs(struct probe_link *link, const struct bpf_program *program, pid_t pid,
 			  const struct probe_sites *sites)
 {
+	const struct tracefs_sites wanted = {
+		.path = sites->path,
+		.offsets = sites->offsets,
+		.n = sites->n,
+		.uretprobe = sites->uretprobe,
+		.program_fd = bpf_program__fd(program),
+		.cookie = sites->event_cookie,
+	};
 	int r;
 
-	if (link->event && !tracefs_event_is(link->event, sites->offsets, sites->n)) {
-		tracefs_event_free(link->event);
-		link->event = NULL;
-	}
+	if (link->event && !tracefs_event_is(link->event, &wanted))
+		give_back(link);
+	link->kept = sites->kept;
+	if (!link->event && link->kept)
+		link->event = tracefs_kept_take(link->kept, &wanted);
 	if (!link->event) {
-		r = tracefs_event_new(sites->path, sites->offsets, sites->n, sites->uretprobe,
-				      bpf_program__fd(program), sites->event_cookie, &link->event);
+		r = tracefs_event_new(&wanted, &link->event);
 		if (r < 0)
 			return r;
 	}
@@ -65,8 +82,7 @@ bool probe_link_is_attached(const struct probe_link *link)
 void probe_link_done(struct probe_link *link)
 {
 	probe_link_detach(link);
-	tracefs_event_free(link->event);
-	link->event = NULL;
+	give_back(link);
 }
 
 /* One loaded for a link to many uprobes is turned down by a perf event, and by older kernels. */
