@@ -175,7 +175,8 @@ static void slice_bins(const struct growth *growth, const struct row *row, doubl
 		       struct growth_row *ret)
 {
 	for (size_t i = 0; i < GROWTH_BINS; i++) {
-		double starts = (double)i * growth->bin_seconds, ends = starts + growth->bin_seconds;
+		double starts = (double)i * growth->bin_seconds,
+		       ends = starts + growth->bin_seconds;
 		double middle = (starts + (ends < time_seconds ? ends : time_seconds)) / 2;
 		double slice = time_seconds > 0 ? middle / time_seconds * GROWTH_SLICES : 0;
 

@@ -38,7 +38,7 @@ struct growth;
 int growth_new(struct growth **ret); /* -ENOMEM */
 void growth_free(struct growth *growth);
 
-/* class: of the pool's blocks, or GROWTH_BREAK; bytes: of the pool, or what the break has gained. */
+/* class: of the pool's blocks, or GROWTH_BREAK; bytes: the pool's, or what the break gained. */
 void growth_note(struct growth *growth, uint64_t stack, unsigned class, uint64_t bytes,
 		 double time_seconds);
 

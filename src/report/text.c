@@ -5,15 +5,12 @@
  */
 #include <inttypes.h>
 #include <math.h>
-#include <stdarg.h>
 #include <string.h>
 
-#include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "report/names.h"
-#include "report/paths.h"
-#include "report/snapshot.h"
+#include "report/text_private.h"
 
 #define COLUMNS_DEFAULT 100
 #define COLUMNS_MIN 60
@@ -22,133 +19,12 @@
 #define TYPES_SHOWN 4
 #define HEAP_TYPES_SHOWN 20
 #define LOSSES_SHOWN 4
-#define INDENT 9 /* of what stands below a verdict or behind a label */
-#define LOCATION_COLUMNS_MAX 40
-#define FUNCTION_COLUMNS_MAX 32
 #define COVERAGE_ENOUGH 0.999 /* below, the report says at its top that it is incomplete */
-#define LINE_BYTES_MAX (1u << 20)
-#define GAP "   "
-
-#define RED "\033[1;31m"
-#define YELLOW "\033[33m"
-#define GREEN "\033[32m"
-#define BOLD "\033[1m"
-#define RESET "\033[0m"
-
-struct text {
-	const struct snapshot *snapshot;
-	const struct report_options *options;
-	size_t columns;
-	struct paths paths;
-	struct buffer line; /* what is not yet written, of this block */
-	size_t column;	    /* where the present line stands */
-};
 
 static void text_done(struct text *text)
 {
 	paths_done(&text->paths);
 	buffer_done(&text->line);
-}
-
-/* --- lines that break between their parts --- */
-
-static void add_coloured(struct text *text, const char *colour, const char *part)
-{
-	if (text->options->colour && colour)
-		buffer_add_string(&text->line, colour);
-	buffer_add_string(&text->line, part);
-	if (text->options->colour && colour)
-		buffer_add_string(&text->line, RESET);
-	text->column += names_columns(part);
-}
-
-static void end_line(struct text *text)
-{
-	struct buffer *line = &text->line;
-
-	while (line->error == 0 && line->size > 0 && line->data[line->size - 1] == ' ')
-		line->size--;
-	buffer_add_char(&text->line, '\n');
-	text->column = 0;
-}
-
-static void pad_to(struct text *text, size_t column)
-{
-	while (text->column < column) {
-		buffer_add_char(&text->line, ' ');
-		text->column++;
-	}
-}
-
-/* A part behind a gap, or, where it does not fit, on a line of its own, indented. */
-static void add_part(struct text *text, const char *colour, const char *gap, const char *part)
-{
-	if (text->column + strlen(gap) + names_columns(part) > text->columns &&
-	    text->column > INDENT) {
-		end_line(text);
-		pad_to(text, INDENT);
-	} else if (text->column != 0 && text->column != INDENT) {
-		add_coloured(text, NULL, gap);
-	}
-	add_coloured(text, colour, part);
-}
-
-static void __attribute__((format(printf, 4, 5)))
-add_part_printf(struct text *text, const char *colour, const char *gap, const char *format, ...)
-{
-	_cleanup_buffer_ struct buffer part = buffer_init(LINE_BYTES_MAX);
-	char *to;
-	va_list arguments;
-	int length;
-
-	va_start(arguments, format);
-	length = vsnprintf(NULL, 0, format, arguments);
-	va_end(arguments);
-	if (length < 0 || buffer_reserve(&part, (size_t)length, &to) < 0)
-		return;
-	va_start(arguments, format);
-	vsnprintf(to, (size_t)length + 1, format, arguments);
-	va_end(arguments);
-	buffer_grew(&part, (size_t)length);
-	add_part(text, colour, gap, part.data);
-}
-
-/* A name of the target's, cut in the middle of nothing: its end is what tells it from others. */
-static int name_for_terminal(struct buffer *buffer, const char *name, size_t columns_max)
-{
-	size_t over = names_columns(name);
-	int r;
-
-	if (over > columns_max) {
-		over -= columns_max - 1;
-		r = buffer_add_string(buffer, "…");
-		if (r < 0)
-			return r;
-		while (over > 0 && *name) {
-			name++;
-			while (((unsigned char)*name & 0xc0) == 0x80)
-				name++;
-			over--;
-		}
-	}
-	r = names_add_terminal(buffer, name);
-	return r < 0 ? r : buffer_add_string(buffer, "");
-}
-
-static void begin_label(struct text *text, const char *colour, const char *label)
-{
-	add_coloured(text, colour, label);
-	pad_to(text, INDENT);
-}
-
-static int flush(struct text *text, const struct sink *sink)
-{
-	int r = text->line.error;
-
-	if (r >= 0 && text->line.size > 0)
-		r = sink->write(sink->context, text->line.data, text->line.size);
-	buffer_clear(&text->line);
-	return r < 0 ? r : 0;
 }
 
 /* --- the first lines --- */
@@ -159,31 +35,31 @@ static void add_title(struct text *text)
 	_cleanup_buffer_ struct buffer command = buffer_init(LINE_BYTES_MAX);
 	char number[TEXT_NUMBER_MAX];
 
-	add_coloured(text, BOLD, "pyleakd " PYLEAKD_VERSION);
+	line_add_coloured(text, BOLD, "pyleakd " PYLEAKD_VERSION);
 	if (name_for_terminal(&command, snapshot->command, 40) == 0 && command.size > 0)
-		add_part(text, BOLD, GAP, command.data);
-	add_part_printf(text, NULL, GAP, "pid %" PRId32, snapshot->pid);
-	add_part_printf(text, NULL, GAP, "Python %s", snapshot->python);
-	add_part(text, NULL, GAP, text_duration(number, snapshot->duration_seconds));
+		line_add(text, BOLD, GAP, command.data);
+	line_printf(text, NULL, GAP, "pid %" PRId32, snapshot->pid);
+	line_printf(text, NULL, GAP, "Python %s", snapshot->python);
+	line_add(text, NULL, GAP, text_duration(number, snapshot->duration_seconds));
 	if (isnan(snapshot->overhead_ratio))
-		add_part(text, NULL, GAP, snapshot->mode);
+		line_add(text, NULL, GAP, snapshot->mode);
 	else
-		add_part_printf(text, NULL, GAP, "%s, slowed by %.1f %%", snapshot->mode,
-				100 * snapshot->overhead_ratio);
+		line_printf(text, NULL, GAP, "%s, slowed by %.1f %%", snapshot->mode,
+			    100 * snapshot->overhead_ratio);
 	if (!isnan(snapshot->coverage_ratio))
-		add_part_printf(text, NULL, GAP, "coverage %.2f %%",
-				floor(10000 * snapshot->coverage_ratio) / 100);
-	end_line(text);
+		line_printf(text, NULL, GAP, "coverage %.2f %%",
+			    floor(10000 * snapshot->coverage_ratio) / 100);
+	line_end(text);
 }
 
 static void add_loss(struct text *text, const struct snapshot_loss *loss)
 {
 	char number[TEXT_NUMBER_MAX];
 
-	pad_to(text, INDENT);
-	add_part_printf(text, NULL, "", "%s %s: %s", text_count(number, loss->count),
-			loss->count == 1 ? "time" : "times", reason_sentence(loss->reason));
-	end_line(text);
+	line_pad(text, INDENT);
+	line_printf(text, NULL, "", "%s %s: %s", text_count(number, loss->count),
+		    loss->count == 1 ? "time" : "times", reason_sentence(loss->reason));
+	line_end(text);
 }
 
 static void add_losses(struct text *text)
@@ -193,23 +69,22 @@ static void add_losses(struct text *text)
 	size_t shown = 0;
 
 	if (snapshot->events_lost > 0) {
-		begin_label(text, YELLOW, "LOST");
-		add_part_printf(text, YELLOW, "",
-				"%s of %s events: what they allocated or freed is not below",
-				text_count(lost, snapshot->events_lost),
-				text_count(all, snapshot->events + snapshot->events_lost));
-		end_line(text);
+		line_begin(text, YELLOW, "LOST");
+		line_printf(text, YELLOW, "",
+			    "%s of %s events: what they allocated or freed is not below",
+			    text_count(lost, snapshot->events_lost),
+			    text_count(all, snapshot->events + snapshot->events_lost));
+		line_end(text);
 	} else if (snapshot->n_losses > 0) {
-		begin_label(text, YELLOW, "NOTED");
+		line_begin(text, YELLOW, "NOTED");
 	}
 	for (; shown < snapshot->n_losses && shown < LOSSES_SHOWN; shown++)
 		add_loss(text, &snapshot->losses[shown]);
 	if (shown == snapshot->n_losses)
 		return;
-	pad_to(text, INDENT);
-	add_part_printf(text, NULL, "", "%zu more reasons: --format json",
-			snapshot->n_losses - shown);
-	end_line(text);
+	line_pad(text, INDENT);
+	line_printf(text, NULL, "", "%zu more reasons: --format json", snapshot->n_losses - shown);
+	line_end(text);
 }
 
 /* Text of ours or of an error, with words of the target's in it: broken at its blanks. */
@@ -223,7 +98,7 @@ static void add_words(struct text *text, const char *words)
 		return;
 	rest = fit.data;
 	while ((word = strsep(&rest, " ")))
-		add_part(text, NULL, " ", word);
+		line_add(text, NULL, " ", word);
 }
 
 static void add_refusals(struct text *text)
@@ -231,12 +106,12 @@ static void add_refusals(struct text *text)
 	for (size_t i = 0; i < text->snapshot->n_refused; i++) {
 		const struct snapshot_refusal *refusal = &text->snapshot->refused[i];
 
-		begin_label(text, YELLOW, "NOT DONE");
+		line_begin(text, YELLOW, "NOT DONE");
 		add_words(text, refusal->what);
 		buffer_add_char(&text->line, ':');
 		text->column++;
 		add_words(text, refusal->why);
-		end_line(text);
+		line_end(text);
 	}
 }
 
@@ -248,12 +123,12 @@ static void add_moment(struct text *text)
 
 	if (snapshot->moment == MOMENT_SESSION_END)
 		return;
-	begin_label(text, NULL, "as of");
-	add_part(text, NULL, "", snapshot_moment_sentence(snapshot->moment));
+	line_begin(text, NULL, "as of");
+	line_add(text, NULL, "", snapshot_moment_sentence(snapshot->moment));
 	if (!isnan(snapshot->reconciled_seconds))
-		add_part_printf(text, NULL, GAP, "its heap was last read at %s",
-				text_duration(number, snapshot->reconciled_seconds));
-	end_line(text);
+		line_printf(text, NULL, GAP, "its heap was last read at %s",
+			    text_duration(number, snapshot->reconciled_seconds));
+	line_end(text);
 }
 
 static void add_incompleteness(struct text *text)
@@ -262,11 +137,11 @@ static void add_incompleteness(struct text *text)
 
 	add_losses(text);
 	if (snapshot->coverage_ratio < COVERAGE_ENOUGH) { /* false where it is not known */
-		begin_label(text, YELLOW, "UNSEEN");
-		add_part_printf(text, YELLOW, "",
-				"%.2f %% of what is new in the heap is in no site below",
-				100 - floor(10000 * snapshot->coverage_ratio) / 100);
-		end_line(text);
+		line_begin(text, YELLOW, "UNSEEN");
+		line_printf(text, YELLOW, "",
+			    "%.2f %% of what is new in the heap is in no site below",
+			    100 - floor(10000 * snapshot->coverage_ratio) / 100);
+		line_end(text);
 	}
 	add_refusals(text);
 }
@@ -292,25 +167,26 @@ static void add_answer(struct text *text)
 	if (count_verdict(snapshot, VERDICT_LEAK) + count_verdict(snapshot, VERDICT_GROWING) > 0)
 		return;
 	if (snapshot->n_heap_types > 0 && snapshot->n_sites == 0)
-		add_coloured(text, NULL,
-			     "watched without probes: no line can be named, "
-			     "only what the heap holds");
+		line_add_coloured(text, NULL,
+				  "watched without probes: no line can be named, "
+				  "only what the heap holds");
 	else if (strcmp(snapshot->mode, "watch") == 0 && snapshot->n_sites == 0)
-		add_coloured(text, YELLOW,
-			     "watched without probes, and pymalloc has no pools to look at: "
-			     "nothing can be told");
+		line_add_coloured(text, YELLOW,
+				  "watched without probes, and pymalloc has no pools to look at: "
+				  "nothing can be told");
 	else if (snapshot->n_sites == 0)
-		add_coloured(text, GREEN, "nothing that was allocated since the start is left");
+		line_add_coloured(text, GREEN,
+				  "nothing that was allocated since the start is left");
 	else if (stable == 0)
-		add_part_printf(text, YELLOW, "",
-				"too early to tell what grows: watch for more than %d intervals",
-				JUDGE_INTERVALS_MIN);
+		line_printf(text, YELLOW, "",
+			    "too early to tell what grows: watch for more than %d intervals",
+			    JUDGE_INTERVALS_MIN);
 	else
-		add_part_printf(text, GREEN, "", "no leak: nothing grows among %s %s",
-				text_count(number, snapshot->n_sites),
-				snapshot->n_sites == 1 ? "site" : "sites");
-	end_line(text);
-	end_line(text);
+		line_printf(text, GREEN, "", "no leak: nothing grows among %s %s",
+			    text_count(number, snapshot->n_sites),
+			    snapshot->n_sites == 1 ? "site" : "sites");
+	line_end(text);
+	line_end(text);
 }
 
 static const char *verdict_colour(enum verdict verdict)
@@ -332,22 +208,24 @@ static void add_verdict(struct text *text, const struct snapshot_site *site)
 	bool told = site->verdict == VERDICT_LEAK || site->verdict == VERDICT_GROWING;
 	char number[TEXT_NUMBER_MAX], objects[TEXT_NUMBER_MAX];
 
-	begin_label(text, verdict_colour(site->verdict),
-		    site->verdict == VERDICT_LEAK ? "LEAK" : verdict_name(site->verdict));
+	line_begin(text, verdict_colour(site->verdict),
+		   site->verdict == VERDICT_LEAK ? "LEAK" : verdict_name(site->verdict));
 	if (told && !isnan(site->growth_bytes_per_second))
-		add_part_printf(text, verdict_colour(site->verdict), "", "%s%s a minute",
-				site->growth_bytes_per_second < 0 ? "" : "+",
-				text_bytes(number, 60 * site->growth_bytes_per_second));
-	add_part_printf(text, NULL, GAP, "%s in %s %s",
-			text_bytes(number, (double)site->outstanding_bytes),
-			text_count(objects, site->outstanding_objects),
-			site->outstanding_objects == 1 ? "object" : "objects");
+		line_printf(text, verdict_colour(site->verdict), "", "%s%s a minute",
+			    site->growth_bytes_per_second < 0 ? "" : "+",
+			    text_bytes(number, 60 * site->growth_bytes_per_second));
+	line_printf(text, NULL, GAP, "%s in %s %s",
+		    text_bytes(number, (double)site->outstanding_bytes),
+		    text_count(objects, site->outstanding_objects),
+		    site->outstanding_objects == 1 ? "object" : "objects");
+	if (site->zombies)
+		line_add(text, NULL, GAP, "reference count 0, never given back");
 	if (strcmp(site->domain, "native") == 0)
-		add_part(text, NULL, GAP, "from the C library");
+		line_add(text, NULL, GAP, "from the C library");
 	if (told && !isnan(site->confidence_ratio))
-		add_part_printf(text, NULL, GAP, "sure to %.3f",
-				floor(1000 * site->confidence_ratio) / 1000);
-	end_line(text);
+		line_printf(text, NULL, GAP, "sure to %.3f",
+			    floor(1000 * site->confidence_ratio) / 1000);
+	line_end(text);
 }
 
 /* --- its frames --- */
@@ -409,8 +287,8 @@ static void add_types(struct text *text, const struct snapshot_site *site)
 			break;
 		if (name_for_terminal(&name, site->types[i].name, FUNCTION_COLUMNS_MAX) < 0)
 			return;
-		add_part_printf(text, NULL, i > 0 ? "  " : GAP, "%s %.0f %%", name.data,
-				100 * fmin(share, 1));
+		line_printf(text, NULL, i > 0 ? "  " : GAP, "%s %.0f %%", name.data,
+			    100 * fmin(share, 1));
 	}
 }
 
@@ -422,8 +300,8 @@ static void add_frame_note(struct text *text, const struct snapshot_site *site, 
 		add_types(text, site);
 	if (index + 1 < FRAMES_SHOWN || (more == 0 && !site->cut))
 		return;
-	add_part_printf(text, NULL, GAP, "(%zu more %s%s: --format json)", more,
-			more == 1 ? "frame" : "frames", site->cut ? ", then cut" : "");
+	line_printf(text, NULL, GAP, "(%zu more %s%s: --format json)", more,
+		    more == 1 ? "frame" : "frames", site->cut ? ", then cut" : "");
 }
 
 static int add_frames(struct text *text, const struct snapshot_site *site)
@@ -437,14 +315,15 @@ static int add_frames(struct text *text, const struct snapshot_site *site)
 			return r;
 	}
 	for (size_t i = 0; i < texts.n; i++) {
-		pad_to(text, INDENT);
-		add_coloured(text, i == 0 ? BOLD : NULL, texts.location[i].data);
-		pad_to(text, INDENT + texts.location_columns + 3);
-		add_coloured(text, i == 0 ? BOLD : NULL, texts.function[i].data);
+		line_pad(text, INDENT);
+		line_add_coloured(text, i == 0 ? BOLD : NULL, texts.location[i].data);
+		line_pad(text, INDENT + texts.location_columns + 3);
+		line_add_coloured(text, i == 0 ? BOLD : NULL, texts.function[i].data);
 		if (i == 0 && site->n_types > 0)
-			pad_to(text, INDENT + texts.location_columns + 3 + texts.function_columns);
+			line_pad(text,
+				 INDENT + texts.location_columns + 3 + texts.function_columns);
 		add_frame_note(text, site, i);
-		end_line(text);
+		line_end(text);
 	}
 	return 0;
 }
@@ -455,42 +334,50 @@ static int add_site(struct text *text, const struct snapshot_site *site)
 
 	add_verdict(text, site);
 	if (site->n_frames == 0) {
-		pad_to(text, INDENT);
-		add_coloured(text, BOLD, site->other ? "other sites, merged" : "[no Python frame]");
+		line_pad(text, INDENT);
+		line_add_coloured(text, BOLD,
+				  site->other ? "other sites, merged" : "[no Python frame]");
 		add_types(text, site);
-		end_line(text);
+		line_end(text);
 	}
 	r = add_frames(text, site);
-	end_line(text);
+	text_add_members(text, site);
+	line_end(text);
 	return r;
 }
 
 static int write_sites(struct text *text, const struct sink *sink)
 {
 	const struct snapshot *snapshot = text->snapshot;
-	size_t shown = 0;
+	size_t shown = 0, rest = 0;
 	uint64_t rest_bytes = 0;
 	char sites[TEXT_NUMBER_MAX], bytes[TEXT_NUMBER_MAX];
 
-	for (; shown < snapshot->n_sites && shown < text->options->top; shown++) {
-		int r = add_site(text, &snapshot->sites[shown]);
+	for (size_t i = 0; i < snapshot->n_sites; i++) {
+		int r;
 
+		if (text_is_member(&snapshot->sites[i]))
+			continue;
+		if (shown == text->options->top) {
+			rest++;
+			rest_bytes += snapshot->sites[i].outstanding_bytes;
+			continue;
+		}
+		shown++;
+		r = add_site(text, &snapshot->sites[i]);
 		if (r >= 0)
-			r = flush(text, sink);
+			r = line_write(text, sink);
 		if (r < 0)
 			return r;
 	}
-	if (shown == snapshot->n_sites)
+	if (rest == 0)
 		return 0;
-	for (size_t i = shown; i < snapshot->n_sites; i++)
-		rest_bytes += snapshot->sites[i].outstanding_bytes;
-	begin_label(text, NULL, "more");
-	add_part_printf(text, NULL, "", "%s in %s other %s: --top N, --format json",
-			text_bytes(bytes, (double)rest_bytes),
-			text_count(sites, snapshot->n_sites - shown),
-			snapshot->n_sites - shown == 1 ? "site" : "sites");
-	end_line(text);
-	end_line(text);
+	line_begin(text, NULL, "more");
+	line_printf(text, NULL, "", "%s in %s other %s: --top N, --format json",
+		    text_bytes(bytes, (double)rest_bytes), text_count(sites, rest),
+		    rest == 1 ? "site" : "sites");
+	line_end(text);
+	line_end(text);
 	return 0;
 }
 
@@ -507,20 +394,20 @@ static void add_heap_types(struct text *text)
 
 		if (name_for_terminal(&name, type->name, LOCATION_COLUMNS_MAX) < 0)
 			return;
-		begin_label(text, NULL, i == 0 ? "heap" : "");
-		add_part_printf(text, NULL, "", "%10s in %12s objects" GAP "%s",
-				text_bytes(bytes, (double)type->bytes),
-				text_count(objects, type->objects), name.data);
-		end_line(text);
+		line_begin(text, NULL, i == 0 ? "heap" : "");
+		line_printf(text, NULL, "", "%10s in %12s objects" GAP "%s",
+			    text_bytes(bytes, (double)type->bytes),
+			    text_count(objects, type->objects), name.data);
+		line_end(text);
 	}
 	if (snapshot->n_heap_types > HEAP_TYPES_SHOWN) {
-		pad_to(text, INDENT);
-		add_part_printf(text, NULL, "", "%zu more types: --format json",
-				snapshot->n_heap_types - HEAP_TYPES_SHOWN);
-		end_line(text);
+		line_pad(text, INDENT);
+		line_printf(text, NULL, "", "%zu more types: --format json",
+			    snapshot->n_heap_types - HEAP_TYPES_SHOWN);
+		line_end(text);
 	}
 	if (snapshot->n_heap_types > 0)
-		end_line(text);
+		line_end(text);
 }
 
 static void add_memory(struct text *text)
@@ -529,23 +416,23 @@ static void add_memory(struct text *text)
 	double growth = 60 * snapshot->python_growth_bytes_per_second;
 	char bytes[TEXT_NUMBER_MAX], number[TEXT_NUMBER_MAX];
 
-	begin_label(text, NULL, "memory");
-	add_part_printf(text, NULL, "", "%s resident",
-			text_bytes(bytes, (double)snapshot->resident_bytes));
+	line_begin(text, NULL, "memory");
+	line_printf(text, NULL, "", "%s resident",
+		    text_bytes(bytes, (double)snapshot->resident_bytes));
 	if (snapshot->python_live_blocks > 0)
-		add_part_printf(text, NULL, GAP, "Python objects %s in %s blocks",
-				text_bytes(bytes, (double)snapshot->python_live_bytes),
-				text_count(number, snapshot->python_live_blocks));
+		line_printf(text, NULL, GAP, "Python objects %s in %s blocks",
+			    text_bytes(bytes, (double)snapshot->python_live_bytes),
+			    text_count(number, snapshot->python_live_blocks));
 	if (isfinite(growth) && fabs(growth) >= 0.5)
-		add_part_printf(text, NULL, " ", "(%s%s a minute)", growth < 0 ? "" : "+",
-				text_bytes(bytes, growth));
+		line_printf(text, NULL, " ", "(%s%s a minute)", growth < 0 ? "" : "+",
+			    text_bytes(bytes, growth));
 	if (snapshot->parked_blocks > 0)
-		add_part_printf(text, NULL, GAP, "on free lists %s",
-				text_bytes(bytes, (double)snapshot->parked_bytes));
+		line_printf(text, NULL, GAP, "on free lists %s",
+			    text_bytes(bytes, (double)snapshot->parked_bytes));
 	if (snapshot->native_live_bytes > 0)
-		add_part_printf(text, NULL, GAP, "C library %s",
-				text_bytes(bytes, (double)snapshot->native_live_bytes));
-	end_line(text);
+		line_printf(text, NULL, GAP, "C library %s",
+			    text_bytes(bytes, (double)snapshot->native_live_bytes));
+	line_end(text);
 }
 
 static void add_seen(struct text *text)
@@ -553,17 +440,27 @@ static void add_seen(struct text *text)
 	const struct snapshot *snapshot = text->snapshot;
 	char number[TEXT_NUMBER_MAX], lost[TEXT_NUMBER_MAX];
 
-	begin_label(text, NULL, "seen");
+	line_begin(text, NULL, "seen");
 	if (strcmp(snapshot->mode, "watch") == 0 && snapshot->events == 0) {
-		add_part(text, NULL, "", "no events: there were no probes");
-		end_line(text);
+		line_add(text, NULL, "", "no events: there were no probes");
+		line_end(text);
 		return;
 	}
-	add_part_printf(text, NULL, "", "%s events, %s lost", text_count(number, snapshot->events),
-			snapshot->events_lost ? text_count(lost, snapshot->events_lost) : "none");
-	add_part_printf(text, NULL, GAP, "%s %s", text_count(number, snapshot->n_sites),
-			snapshot->n_sites == 1 ? "site" : "sites");
-	end_line(text);
+	line_printf(text, NULL, "", "%s events, %s lost", text_count(number, snapshot->events),
+		    snapshot->events_lost ? text_count(lost, snapshot->events_lost) : "none");
+	line_printf(text, NULL, GAP, "%s %s", text_count(number, snapshot->n_sites),
+		    snapshot->n_sites == 1 ? "site" : "sites");
+	line_end(text);
+}
+
+/* The first so many hold all that is shown. */
+static size_t sites_shown(const struct snapshot *snapshot, size_t top)
+{
+	size_t n = 0, heads = 0;
+
+	for (; n < snapshot->n_sites && heads <= top; n++)
+		heads += !text_is_member(&snapshot->sites[n]);
+	return heads > top ? n - 1 : n;
 }
 
 int report_text(const struct snapshot *snapshot, const struct report_options *options,
@@ -581,13 +478,13 @@ int report_text(const struct snapshot *snapshot, const struct report_options *op
 		text.columns = COLUMNS_MIN;
 	if (text.columns > COLUMNS_MAX)
 		text.columns = COLUMNS_MAX;
-	r = paths_init(&text.paths, snapshot, options->top, FRAMES_SHOWN);
+	r = paths_init(&text.paths, snapshot, sites_shown(snapshot, options->top), FRAMES_SHOWN);
 	if (r < 0)
 		return r;
 	add_title(&text);
 	add_moment(&text);
 	add_incompleteness(&text);
-	end_line(&text);
+	line_end(&text);
 	add_answer(&text);
 	r = write_sites(&text, sink);
 	if (r < 0)
@@ -595,5 +492,5 @@ int report_text(const struct snapshot *snapshot, const struct report_options *op
 	add_heap_types(&text);
 	add_memory(&text);
 	add_seen(&text);
-	return flush(&text, sink);
+	return line_write(&text, sink);
 }

@@ -10,11 +10,12 @@
 #include "service/sampling_private.h"
 #include "service/site_sums.h"
 
-static struct samples_query query_at(double time_seconds)
+static struct samples_query query_at(double time_seconds, bool zombies)
 {
 	return (struct samples_query){ .time = time_seconds,
 				       .min_age_seconds = SAMPLING_AGE_MIN_SECONDS,
-				       .at_rest = true };
+				       .at_rest = true,
+				       .zombies = zombies };
 }
 
 /* --- the sums of samples, by site instead of stack --- */
@@ -30,11 +31,10 @@ static int by_site(const void *a, const void *b)
 	return x->window < y->window ? -1 : x->window > y->window;
 }
 
-static int site_cells(const struct session *session, double time_seconds, struct samples_cell **ret,
-		      size_t *ret_n)
+static int site_cells(const struct session *session, const struct samples_query *query,
+		      struct samples_cell **ret, size_t *ret_n)
 {
-	const struct samples_query query = query_at(time_seconds);
-	int r = samples_cells(session->sampling->samples, &query, ret, ret_n);
+	int r = samples_cells(session->sampling->samples, query, ret, ret_n);
 
 	if (r < 0)
 		return r;
@@ -93,6 +93,7 @@ static void add_counts(const struct samples_cell *cells, size_t n, struct site_e
 		site->objects += cells[i].weight * cells[i].expanded_count;
 		site->raw_bytes += cells[i].weight * cells[i].expanded_bytes;
 		site->survivors += cells[i].count;
+		site->seen[cells[i].window ? 1 + cells[i].stream : 0] += cells[i].count;
 		if (cells[i].size_class == SAMPLES_CLASS_BUFFERS)
 			site->buffer_bytes += cells[i].weight * cells[i].expanded_bytes;
 		else if (cells[i].size_class >= PYMALLOC_CLASSES_MAX)
@@ -111,7 +112,7 @@ static double weights_error(const struct sampling *sampling)
 	return error;
 }
 
-/* attributed: to sites, by class. */
+/* attributed: to sites, by class; NULL: the census says nothing of these. */
 static int add_estimates(const struct session *session, const struct samples_cell *cells, size_t n,
 			 struct site_estimate *sites, size_t n_sites, double *attributed)
 {
@@ -122,7 +123,7 @@ static int add_estimates(const struct session *session, const struct samples_cel
 	};
 	_cleanup_free_ struct estimate_cell *inputs = calloc(n + 1, sizeof(*inputs));
 	_cleanup_free_ struct estimate *estimates = calloc(n_sites + 1, sizeof(*estimates));
-	struct estimate_class classes[ESTIMATE_CLASSES];
+	struct estimate_class classes[ESTIMATE_CLASSES] = { 0 };
 	size_t n_estimates;
 	int r;
 
@@ -133,10 +134,11 @@ static int add_estimates(const struct session *session, const struct samples_cel
 	r = estimate_classes(inputs, n, &design, classes);
 	if (r < 0)
 		return r;
-	r = estimate_stacks(inputs, n, &design, classes, estimates, n_sites, &n_estimates);
+	r = estimate_stacks(inputs, n, &design, attributed ? classes : NULL, estimates, n_sites,
+			    &n_estimates);
 	if (r < 0)
 		return r;
-	for (unsigned i = 0; i < ESTIMATE_CLASSES; i++)
+	for (unsigned i = 0; attributed && i < ESTIMATE_CLASSES; i++)
 		attributed[i] = classes[i].exact_bytes + classes[i].calibrated_bytes;
 	for (size_t i = 0; i < n_estimates; i++) {
 		struct site_estimate *site = &sites[estimates[i].stack];
@@ -152,16 +154,15 @@ static int add_estimates(const struct session *session, const struct samples_cel
 
 /* --- when they were made --- */
 
-static int add_cohorts(const struct session *session, double time_seconds,
+static int add_cohorts(const struct session *session, const struct samples_query *query,
 		       struct site_estimate *sites)
 {
-	const struct samples_query query = query_at(time_seconds);
 	_cleanup_free_ struct samples_cohorts *cohorts = NULL;
 	size_t n;
 	int r;
 
 	_Static_assert(SAMPLED_SLICES == SAMPLES_SLICES, "slices of the ledger and the judgement");
-	r = samples_cohorts(session->sampling->samples, &query, &cohorts, &n);
+	r = samples_cohorts(session->sampling->samples, query, &cohorts, &n);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < n; i++) {
@@ -200,26 +201,53 @@ static int add_mappings(const struct session *session, struct site_estimate *sit
 	return 0;
 }
 
-int sampling_estimates(const struct session *session, double time_seconds,
-		       struct site_estimate **ret, size_t *ret_n)
+static int add_samples(const struct session *session, const struct samples_query *query,
+		       struct site_estimate *sites, size_t n, double *attributed)
 {
 	_cleanup_free_ struct samples_cell *cells = NULL;
+	size_t n_cells;
+	int r;
+
+	r = site_cells(session, query, &cells, &n_cells);
+	if (r < 0)
+		return r;
+	add_counts(cells, n_cells, sites);
+	r = add_estimates(session, cells, n_cells, sites, n, attributed);
+	return r < 0 ? r : add_cohorts(session, query, sites);
+}
+
+int sampling_zombies(const struct session *session, double time_seconds,
+		     struct site_estimate **ret, size_t *ret_n)
+{
+	const struct samples_query query = query_at(time_seconds, true);
 	_cleanup_free_ struct site_estimate *sites = NULL;
-	double attributed[ESTIMATE_CLASSES];
-	size_t n_cells, n = stacks_n_sites(session->stacks);
+	size_t n = stacks_n_sites(session->stacks);
 	int r;
 
 	sites = calloc(n, sizeof(*sites));
 	if (!sites)
 		return -ENOMEM;
-	r = site_cells(session, time_seconds, &cells, &n_cells);
+	r = add_samples(session, &query, sites, n, NULL);
 	if (r < 0)
 		return r;
-	add_counts(cells, n_cells, sites);
-	r = add_estimates(session, cells, n_cells, sites, n, attributed);
-	if (r < 0)
-		return r;
-	r = add_cohorts(session, time_seconds, sites);
+	*ret = TAKE_PTR(sites);
+	*ret_n = n;
+	return 0;
+}
+
+int sampling_estimates(const struct session *session, double time_seconds,
+		       struct site_estimate **ret, size_t *ret_n)
+{
+	const struct samples_query query = query_at(time_seconds, false);
+	_cleanup_free_ struct site_estimate *sites = NULL;
+	double attributed[ESTIMATE_CLASSES];
+	size_t n = stacks_n_sites(session->stacks);
+	int r;
+
+	sites = calloc(n, sizeof(*sites));
+	if (!sites)
+		return -ENOMEM;
+	r = add_samples(session, &query, sites, n, attributed);
 	if (r < 0)
 		return r;
 	r = add_mappings(session, sites, n);
@@ -260,10 +288,10 @@ static size_t merge_types(struct site_type *types, size_t n)
 	return kept;
 }
 
-int sampling_types(const struct session *session, double time_seconds, struct site_type **ret,
-		   size_t *ret_n)
+int sampling_types(const struct session *session, double time_seconds, bool zombies,
+		   struct site_type **ret, size_t *ret_n)
 {
-	const struct samples_query query = query_at(time_seconds);
+	const struct samples_query query = query_at(time_seconds, zombies);
 	_cleanup_free_ struct samples_type_sum *sums = NULL;
 	struct site_type *types;
 	size_t n;

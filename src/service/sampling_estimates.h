@@ -5,6 +5,7 @@
 
 #include "judge/estimate.h"
 #include "judge/sampled.h"
+#include "ledger/samples.h"
 #include "service/session_private.h"
 
 /* What a site needed that made the heap larger (ledger/growth.h). */
@@ -14,6 +15,8 @@ struct site_growth {
 	double bytes; /* of the estimate, what these tell: its share of what no sample explains */
 	double break_bytes_told; /* of that, outside of the pools */
 };
+
+#define SITE_VANTAGES (1 + SAMPLES_STREAMS)
 
 struct site_estimate {
 	struct estimate_interval bytes; /* outstanding, everything */
@@ -25,14 +28,29 @@ struct site_estimate {
 	unsigned counts[SAMPLED_SLICES];
 	uint32_t windows; /* that have anything of it */
 	uint64_t survivors; /* samples that live, as many as there are */
-	/* Of the survivors, most are seen: 0 all the time, else 1 + the stream of the windows. */
-	uint32_t vantage;
+	uint64_t seen[SITE_VANTAGES]; /* of these, all the time; in windows of each stream */
 	struct site_growth growth;
 };
 
 /* One row a site, as session->stacks counts them; the caller's, to free(). */
 int sampling_estimates(const struct session *session, double time_seconds,
 		       struct site_estimate **ret, size_t *ret_n);
+
+/*
+ * The same of objects that were torn down and whose memory was never given back:
+ * reference count 0, on no free list. Not among those above.
+ */
+int sampling_zombies(const struct session *session, double time_seconds,
+		     struct site_estimate **ret, size_t *ret_n);
+
+/* A leak is a set of lines: those of one have one number; 0: it stands alone. */
+struct site_finding {
+	uint32_t number;
+	bool head;
+};
+/* ret: n_sites of them, zeroed. sampling_findings.c. */
+int sampling_findings(const struct site_estimate *sites, const struct judgement *judgements,
+		      size_t n_sites, struct site_finding *ret);
 
 /* Objects and bytes of a type at a site. */
 struct site_type {
@@ -41,7 +59,7 @@ struct site_type {
 	double objects, bytes;
 };
 /* Ascending by site; the caller's, to free(). */
-int sampling_types(const struct session *session, double time_seconds, struct site_type **ret,
-		   size_t *ret_n);
+int sampling_types(const struct session *session, double time_seconds, bool zombies,
+		   struct site_type **ret, size_t *ret_n);
 
 #endif

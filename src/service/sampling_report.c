@@ -74,6 +74,12 @@ int sampling_account(struct session *session, double time_seconds, bool complete
 	return 0;
 }
 
+/* The judgement's name for what a site has that was never given back. */
+static uint64_t zombies_key(const struct session *session, uint32_t site)
+{
+	return stacks_site(session->stacks, site)->key ^ 0x7a6f6d6269657321; /* "zombies!" */
+}
+
 static struct judgement judgement_of(const struct session *session, uint64_t key)
 {
 	struct judgement judgement = { .verdict = VERDICT_WARMING };
@@ -112,12 +118,12 @@ static unsigned draws_of(const struct site_estimate *site)
 }
 
 /* Mappings are known whole: their own series speaks for them. */
-static void judge_estimate(const struct session *session, uint32_t index,
+static void judge_estimate(const struct session *session, uint64_t key,
 			   const struct site_estimate *site, double time_seconds,
 			   struct judgement *ret)
 {
 	struct sampled_evidence evidence = {
-		.own = judgement_of(session, stacks_site(session->stacks, index)->key),
+		.own = judgement_of(session, key),
 		.whole = judge_whole(session, site),
 		.draws = draws_of(site),
 		.outstanding_bytes = site->bytes.value,
@@ -148,7 +154,7 @@ static uint64_t whole_bytes(double bytes)
 /* Of what was seen of the site, the part that the census leaves to it. */
 static double calibrated_ratio(const struct site_estimate *estimate)
 {
-	double sampled = estimate->bytes.value - estimate->mapped_bytes;
+	double sampled = estimate->bytes.value - estimate->mapped_bytes - estimate->growth.bytes;
 
 	return estimate->raw_bytes > 0 && sampled > 0 ? sampled / estimate->raw_bytes : 1;
 }
@@ -168,9 +174,10 @@ static void set_types(struct session *session, const struct site_type *types, si
 			continue;
 		}
 		type_cache_name(session->types, types[i].type, &name, NULL);
-		of_site[ret->n_types++] = (struct snapshot_type){ name,
-								  whole_bytes(ratio * types[i].objects),
-								  whole_bytes(ratio * types[i].bytes) };
+		of_site[ret->n_types++] = (struct snapshot_type){
+			name, whole_bytes(ratio * types[i].objects),
+			whole_bytes(ratio * types[i].bytes)
+		};
 	}
 	if (n > 0 && untyped_bytes > bytes / 2)
 		ret->domain = "native";
@@ -190,11 +197,21 @@ static void set_evidence(const struct site_estimate *site, struct snapshot_evide
 	};
 }
 
-static int add_site(struct session *session, uint32_t index, const struct site_estimate *estimate,
-		    const struct site_type *types, size_t n_types, double time_seconds,
-		    struct snapshot *snapshot)
+/* A row of the report: a site's objects that live, or its zombies. */
+struct told {
+	uint32_t index;
+	bool zombies;
+	const struct site_estimate *estimate;
+	const struct judgement *judgement;
+	struct site_finding finding;
+	const struct site_type *types;
+	size_t n_types;
+};
+
+static int add_site(struct session *session, const struct told *told, struct snapshot *snapshot)
 {
-	_cleanup_free_ struct snapshot_type *of_site = calloc(n_types + 1, sizeof(*of_site));
+	const struct site_estimate *estimate = told->estimate;
+	_cleanup_free_ struct snapshot_type *of_site = calloc(told->n_types + 1, sizeof(*of_site));
 	struct snapshot_site site = {
 		.outstanding_bytes = whole_bytes(estimate->bytes.value),
 		.outstanding_objects = whole_bytes(estimate->objects),
@@ -202,47 +219,70 @@ static int add_site(struct session *session, uint32_t index, const struct site_e
 		.outstanding_low = whole_bytes(estimate->bytes.low),
 		.outstanding_high = whole_bytes(estimate->bytes.high),
 		.domain = "object",
+		.zombies = told->zombies,
+		.finding_number = told->finding.number,
+		.finding_head = told->finding.head,
 	};
-	struct judgement judgement;
 
 	set_evidence(estimate, &site.evidence);
 	if (!of_site)
 		return -ENOMEM;
-	set_types(session, types, n_types, calibrated_ratio(estimate), of_site, &site);
+	set_types(session, told->types, told->n_types, calibrated_ratio(estimate), of_site, &site);
 	if (estimate->mapped_bytes + estimate->growth.break_bytes_told > estimate->bytes.value / 2)
 		site.domain = "native";
-	session_site_frames(session, index, &site);
-	judge_estimate(session, index, estimate, time_seconds, &judgement);
-	session_site_judged(&judgement, &site);
+	session_site_frames(session, told->index, &site);
+	session_site_judged(told->judgement, &site);
 	return snapshot_add_site(snapshot, &site);
+}
+
+static int add_rows(struct session *session, const struct site_estimate *sites, size_t n_sites,
+		    bool zombies, double time_seconds, struct snapshot *snapshot)
+{
+	_cleanup_free_ struct judgement *judgements = calloc(n_sites + 1, sizeof(*judgements));
+	_cleanup_free_ struct site_finding *findings = calloc(n_sites + 1, sizeof(*findings));
+	_cleanup_free_ struct site_type *types = NULL;
+	size_t n_types, at = 0;
+	int r;
+
+	if (!judgements || !findings)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n_sites; i++)
+		if (sites[i].bytes.value >= 1)
+			judge_estimate(session,
+				       zombies ? zombies_key(session, i) :
+						 stacks_site(session->stacks, i)->key,
+				       &sites[i], time_seconds, &judgements[i]);
+	r = zombies ? 0 : sampling_findings(sites, judgements, n_sites, findings);
+	if (r == 0)
+		r = sampling_types(session, time_seconds, zombies, &types, &n_types);
+	for (uint32_t i = 0; r >= 0 && i < n_sites; i++) {
+		size_t first = at;
+
+		while (at < n_types && types[at].site == i)
+			at++;
+		if (sites[i].bytes.value >= 1)
+			r = add_site(session,
+				     &(struct told){ i, zombies, &sites[i], &judgements[i],
+						     findings[i], types + first, at - first },
+				     snapshot);
+	}
+	return r;
 }
 
 int sampling_add_sites(struct session *session, struct snapshot *snapshot, double time_seconds)
 {
-	_cleanup_free_ struct site_estimate *sites = NULL;
-	_cleanup_free_ struct site_type *types = NULL;
-	size_t n_sites, n_types, at = 0;
+	_cleanup_free_ struct site_estimate *sites = NULL, *zombies = NULL;
+	size_t n_sites, n_zombies;
 	int r;
 
 	r = sampling_estimates(session, time_seconds, &sites, &n_sites);
 	if (r < 0)
 		return r;
-	r = sampling_types(session, time_seconds, &types, &n_types);
+	r = sampling_zombies(session, time_seconds, &zombies, &n_zombies);
 	if (r < 0)
 		return r;
-	for (uint32_t site = 0; site < n_sites; site++) {
-		size_t first = at;
-
-		while (at < n_types && types[at].site == site)
-			at++;
-		if (sites[site].bytes.value < 1)
-			continue;
-		r = add_site(session, site, &sites[site], types + first, at - first, time_seconds,
-			     snapshot);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	r = add_rows(session, sites, n_sites, false, time_seconds, snapshot);
+	return r < 0 ? r : add_rows(session, zombies, n_zombies, true, time_seconds, snapshot);
 }
 
 void sampling_add_facts(const struct session *session, double time_seconds,

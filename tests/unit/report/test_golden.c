@@ -85,6 +85,12 @@ static void a_watch_shows_the_heap_by_type(void **state)
 	compare_all("watched", watched);
 }
 
+static void lines_of_one_leak_stand_beneath_its_head(void **state)
+{
+	(void)state;
+	compare_all("sampled", sampled);
+}
+
 static void hostile_names_do_no_harm(void **state)
 {
 	(void)state;
@@ -99,8 +105,8 @@ static void an_empty_session_is_a_report_too(void **state)
 
 static void text_never_exceeds_its_columns(void **state)
 {
-	static struct snapshot *(*const makers[])(void) = {leaking, incomplete, watched, hostile,
-							   empty};
+	static struct snapshot *(*const makers[])(void) = {leaking, incomplete, watched,
+							   hostile, empty,	sampled};
 	static const unsigned columns[] = {60, 80, 100, 0};
 
 	(void)state;
@@ -126,8 +132,8 @@ static void text_never_exceeds_its_columns(void **state)
 
 static void each_json_report_is_one_line_of_valid_json(void **state)
 {
-	static struct snapshot *(*const makers[])(void) = {leaking, incomplete, watched, hostile,
-							   empty};
+	static struct snapshot *(*const makers[])(void) = {leaking, incomplete, watched,
+							   hostile, empty,	sampled};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(makers); i++) {
@@ -193,6 +199,7 @@ int main(void)
 		cmocka_unit_test(colours_are_added_where_they_are_wanted),
 		cmocka_unit_test(what_is_missing_stands_at_the_top),
 		cmocka_unit_test(a_watch_shows_the_heap_by_type),
+		cmocka_unit_test(lines_of_one_leak_stand_beneath_its_head),
 		cmocka_unit_test(hostile_names_do_no_harm),
 		cmocka_unit_test(an_empty_session_is_a_report_too),
 		cmocka_unit_test(text_never_exceeds_its_columns),
