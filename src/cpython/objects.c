@@ -28,6 +28,21 @@
 #define DEQUE_BLOCK_RIGHTLINK (8 + 64 * 8)
 #define ARRAY_ITEM 24	 /* Modules/arraymodule.c, 3.8-3.15: ob_item behind PyObject_VAR_HEAD */
 #define STRING_IO_BUF 16 /* Modules/_io/stringio.c, 3.8-3.15: buf behind PyObject_HEAD */
+/*
+ * The same, 3.14 and 3.15: writer, a block that PyUnicodeWriter_Create() of
+ * Objects/unicodeobject.c takes from a free list of its own.
+ */
+#define STRING_IO_WRITER 56
+#define STRING_IO_WRITER_MINOR 14
+/*
+ * PyArrayObject_fields of numpy/ndarraytypes.h, 1.7-2.x.  Data below a kilobyte and all
+ * shapes come from numpy's own cache (numpy/core/src/multiarray/alloc.c), older
+ * than the array.
+ */
+#define NUMPY_DATA 16
+#define NUMPY_DIMENSIONS 32 /* and, in the same block, the strides */
+#define NUMPY_FLAGS 64
+#define NUMPY_OWNS_DATA 0x4 /* NPY_ARRAY_OWNDATA */
 /* Words before an object: Include/internal/pycore_object.h, 3.11 and 3.12. */
 #define MANAGED_VALUES_311 (-4 * 8)
 #define MANAGED_DICT_OR_VALUES_312 (-3 * 8)
@@ -42,6 +57,7 @@ enum look_step {
 	LOOK_POINTER, /* a field that holds a buffer's address, or NULL */
 	LOOK_DEQUE,
 	LOOK_DEQUE_BLOCK,
+	LOOK_NUMPY_ARRAY,
 	LOOK_MANAGED,
 	LOOK_VALUES, /* whether, and where, a values array has a block of its own */
 	LOOK_STEPS_MAX
@@ -256,6 +272,35 @@ static int look_deque(struct type_cache *cache, struct look_machine *machine,
 	return look_deque_block(cache, machine, request, piece);
 }
 
+/* A view has its data from another array. */
+static int look_numpy_array(struct type_cache *cache, struct look_machine *machine,
+			    const struct look_request *request, struct bytes piece)
+{
+	uint64_t data, dimensions;
+	uint32_t flags;
+
+	(void)cache;
+	(void)request;
+	if (look_word(piece, 0, &data) < 0 ||
+	    look_word(piece, NUMPY_DIMENSIONS - NUMPY_DATA, &dimensions) < 0 ||
+	    !bytes_read(piece, NUMPY_FLAGS - NUMPY_DATA, &flags, sizeof(flags)))
+		return -EBADMSG;
+	if (flags & NUMPY_OWNS_DATA)
+		look_found(machine, data);
+	look_found(machine, dimensions);
+	return 0;
+}
+
+static int look_ask_string_io(const struct layout *layout, struct look_machine *machine)
+{
+	uint64_t object = machine->look->object;
+	int error = look_ask(machine, LOOK_POINTER, object + STRING_IO_BUF, 8);
+
+	if (error < 0 || layout->minor < STRING_IO_WRITER_MINOR)
+		return error;
+	return look_ask(machine, LOOK_POINTER, object + STRING_IO_WRITER, 8);
+}
+
 /* An OrderedDict's own table stands behind the dict that it begins with. */
 static int look_ordered_dict(struct type_cache *cache, struct look_machine *machine,
 			     const struct look_request *request, struct bytes piece)
@@ -293,7 +338,12 @@ static int look_ask_kind(const struct layout *layout, struct look_machine *machi
 	case OBJECT_ARRAY:
 		return look_ask(machine, LOOK_POINTER, object + ARRAY_ITEM, 8);
 	case OBJECT_STRING_IO:
-		return look_ask(machine, LOOK_POINTER, object + STRING_IO_BUF, 8);
+		return look_ask_string_io(layout, machine);
+	case OBJECT_NUMPY_ARRAY:
+		if (machine->type->basicsize < NUMPY_FLAGS + 8)
+			return 0; /* of another numpy than those */
+		return look_ask(machine, LOOK_NUMPY_ARRAY, object + NUMPY_DATA,
+				NUMPY_FLAGS + 8 - NUMPY_DATA);
 	default:
 		return 0;
 	}
@@ -364,6 +414,7 @@ static look_function *const look_functions[LOOK_STEPS_MAX] = {
 	[LOOK_POINTER] = look_pointer,
 	[LOOK_DEQUE] = look_deque,
 	[LOOK_DEQUE_BLOCK] = look_deque_block,
+	[LOOK_NUMPY_ARRAY] = look_numpy_array,
 	[LOOK_MANAGED] = look_managed,
 	[LOOK_VALUES] = look_values,
 };

@@ -28,9 +28,10 @@ int type_cache_name(struct type_cache *cache, uint64_t type, const char **ret,
 /*
  * Raw buffers that the object owns now (dict: keys, unless shared, and values;
  * list: items; set: a table that is not the small one; bytearray, str with a
- * buffer of its own, deque blocks up to the bound, array, StringIO; a type's
- * shared keys; instances' inline values of 3.11 and 3.12, which since are part
- * of the object).  n of them into ret, as their allocator gave them out; an
+ * buffer of its own, deque blocks up to the bound, array, StringIO; numpy's
+ * ndarray: its data, unless they are another's, and its shape; a type's shared
+ * keys; instances' inline values of 3.11 and 3.12, which since are part of the
+ * object).  n of them into ret, as their allocator gave them out; an
  * object without any: 0.  Static ones (the keys of an empty dict) come too:
  * they lie in no heap.
  */

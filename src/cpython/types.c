@@ -41,6 +41,7 @@ static const struct {
 	{ "collections.deque", OBJECT_DEQUE },
 	{ "array.array", OBJECT_ARRAY },
 	{ "_io.StringIO", OBJECT_STRING_IO },
+	{ "numpy.ndarray", OBJECT_NUMPY_ARRAY },
 };
 
 int type_cache_new_in(struct memory *memory, const struct layout *layout, uint32_t debug_bytes,

@@ -23,6 +23,9 @@ MINOR = sys.version_info[1]
 print(MINOR, sys.version_info[2], flush=True)
 
 
+OUTSIDE = 1 << 20  # any size that is none of a pool's blocks
+
+
 class Plain:
     def __init__(self, x):
         self.x = x
@@ -103,6 +106,22 @@ def told(x, how="=", *sizes):
     print(id(x), id(type(x)), type(x).__qualname__, how, *sizes)
 
 
+def arrays():
+    """Their data and shapes are the C library's, of whatever size."""
+    try:
+        import numpy
+    except ImportError:
+        return
+    for n in 1, 3, 60, 10000:
+        array = numpy.ones(n)
+        told(array, "=", OUTSIDE, OUTSIDE)
+        told(array[:1], "=", OUTSIDE)
+        told(array.reshape(n, 1), "=", OUTSIDE)
+        told(numpy.frombuffer(bytes(8 * n)), "=", OUTSIDE)
+        told(numpy.matrix(range(n)).copy(), "=", OUTSIDE, OUTSIDE)
+    told(numpy.array(1.5), "=", OUTSIDE)
+
+
 def buffers():
     for n in 1, 3, 10, 60, 61, 1000:
         told([0] * n, "=", rest([0] * n))
@@ -140,6 +159,12 @@ def buffers():
         told(ordered, ">")
         stream = io.StringIO("text" * n)
         told(stream, ">")
+        stream = io.StringIO()
+        stream.write("text" * n)
+        # Its buffer is the C library's, as of a request for nothing; up to 3.13 the writer is
+        # part of the object.
+        told(stream, "=", OUTSIDE, *((56,) if MINOR >= 14 else ()))
+    arrays()
     told({}, "=")
     told([], "=")
     told(0.5, "=")
