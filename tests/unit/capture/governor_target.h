@@ -24,7 +24,7 @@
 
 #define SITES_MAX 512
 #define BUCKET 0.01 /* seconds of the cost's history */
-#define OPENINGS_MAX 20000
+#define OPENINGS_MAX 65536
 
 struct opening {
 	double at, seconds, stratum_began, stratum_seconds;
