@@ -14,6 +14,7 @@ import argparse
 import concurrent.futures
 import contextlib
 import statistics
+import sys
 import time
 
 import harness
@@ -25,15 +26,26 @@ SETTLE_SECONDS = 3
 
 
 def run(name, shape, bytes_a_call, options):
+    """What can't be measured is no answer, and is told; the others go on."""
+    try:
+        answer = ask(name, shape, bytes_a_call, options)
+    except (SystemExit, AssertionError, OSError) as error:
+        print(f"{name} {shape}: not measured: {error}")
+        answer = harness.Answer()
+    answer.name, answer.shape = name, shape
+    print(f"{time.strftime('%H:%M:%S')} {name} {shape}: {answer.seconds}, {answer.wrong} of "
+          f"{answer.looks} looks wrong", file=sys.stderr, flush=True)
+    return answer
+
+
+def ask(name, shape, bytes_a_call, options):
     with harness.service(name, f"{shape}={options.rate / bytes_a_call}") as target:
         with contextlib.ExitStack() as stack:
             if name == "flask":
                 target.keep_loaded(int(options.limit + 3 * SETTLE_SECONDS))
                 stack.callback(support.stop, target.load_process)
             time.sleep(SETTLE_SECONDS)
-            answer = harness.watch(target.pids, shape, options.limit, options.budget)
-    answer.name, answer.shape = name, shape
-    return answer
+            return harness.watch(target.pids, shape, options.limit, options.budget)
 
 
 # --- the picture ---
@@ -111,7 +123,7 @@ def main():
     sizes = {shape: harness.bytes_a_call(shape) for shape in shapes}
     with concurrent.futures.ThreadPoolExecutor(options.at_once) as pool:
         jobs = [pool.submit(run, name, shape, sizes[shape], options)
-                for name in options.services.split(",") for shape in shapes]
+                for shape in shapes for name in options.services.split(",")]
         cells = [job.result() for job in jobs]
     print_table(cells, options)
     harness.end()
