@@ -359,6 +359,17 @@ static bool is_taken(const struct capture_group *group)
 	return false;
 }
 
+/* WINDOW_NO_GROUP: another group's event that comes to the same address is not this one's. */
+static void tell_sites(const struct capture *capture, const struct capture_group *group,
+		       uint64_t number)
+{
+	for (size_t i = 0; i < group->set.n_sites; i++) {
+		size_t at = counter_of(capture, group, group->set.sites[i]);
+
+		__atomic_store_n(&capture->window_sites[at].group, number, __ATOMIC_RELEASE);
+	}
+}
+
 /* Before any of its programs can run. */
 static void tell_programs(const struct capture *capture, unsigned number, uint64_t hits_max)
 {
@@ -368,11 +379,7 @@ static void tell_programs(const struct capture *capture, unsigned number, uint64
 	__atomic_store_n(&shared->untaken, 0, __ATOMIC_RELEASE);
 	__atomic_store_n(&shared->hits, 0, __ATOMIC_RELEASE);
 	set_limit(shared, limit_of(0, hits_max));
-	for (size_t i = 0; i < group->set.n_sites; i++)
-		__atomic_store_n(
-			&capture->window_sites[counter_of(capture, group, group->set.sites[i])]
-				 .group,
-			number, __ATOMIC_RELEASE);
+	tell_sites(capture, group, number);
 }
 
 /* Attaches; what it took stands in use. */
@@ -459,21 +466,11 @@ static void take_out(struct capture_group *group, struct capture_priority_use *p
 	use->detach_cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
 }
 
-/* What another group's event finds at the same address is not this one's any more. */
-static void tell_none(const struct capture *capture, const struct capture_group *group)
-{
-	for (size_t i = 0; i < group->set.n_sites; i++)
-		__atomic_store_n(
-			&capture->window_sites[counter_of(capture, group, group->set.sites[i])]
-				 .group,
-			WINDOW_NO_GROUP, __ATOMIC_RELEASE);
-}
-
 static void closing_ends(struct capture *capture, struct capture_group *group)
 {
 	look(capture, (unsigned)(group - capture->groups), &group->use);
 	if (capture->settings.cookie_by_address)
-		tell_none(capture, group);
+		tell_sites(capture, group, WINDOW_NO_GROUP);
 	group->is_open = false;
 	mark_sites(capture, group, 0);
 	capture->n_attached -= group->use.sites;

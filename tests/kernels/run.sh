@@ -81,8 +81,8 @@ ramdisk() {
 run() {
 	local series=$1 work=$2 log=$KERNELS/$1.log
 	ramdisk "$work/root" "${METHODS[$series]}" > "$work/ramdisk.gz" || return 1
-	timeout "$TIMEOUT" qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max -smp 1 -m 2048 \
-		-nographic -no-reboot -kernel "$(image "$series")" \
+	timeout "$TIMEOUT" qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max -smp 1 \
+		-m 2048 -nographic -no-reboot -kernel "$(image "$series")" \
 		-initrd "$work/ramdisk.gz" -append "console=ttyS0 quiet panic=-1 rdinit=/init" \
 		< /dev/null > "$log" 2>&1
 	tr -d '\r' < "$log" | grep -E '^(Linux|RESULT)' | sed "s/^/$series: /"
