@@ -112,9 +112,9 @@ static double weights_error(const struct sampling *sampling)
 	return error;
 }
 
-/* attributed: to sites, by class; NULL: the census says nothing of these. */
+/* calibrated: the census tells of these, by class. */
 static int add_estimates(const struct session *session, const struct samples_cell *cells, size_t n,
-			 struct site_estimate *sites, size_t n_sites, double *attributed)
+			 bool calibrated, struct site_estimate *sites, size_t n_sites)
 {
 	const struct sampling *sampling = session->sampling;
 	const struct estimate_design design = {
@@ -134,12 +134,10 @@ static int add_estimates(const struct session *session, const struct samples_cel
 	r = estimate_classes(inputs, n, &design, classes);
 	if (r < 0)
 		return r;
-	r = estimate_stacks(inputs, n, &design, attributed ? classes : NULL, estimates, n_sites,
+	r = estimate_stacks(inputs, n, &design, calibrated ? classes : NULL, estimates, n_sites,
 			    &n_estimates);
 	if (r < 0)
 		return r;
-	for (unsigned i = 0; attributed && i < ESTIMATE_CLASSES; i++)
-		attributed[i] = classes[i].exact_bytes + classes[i].calibrated_bytes;
 	for (size_t i = 0; i < n_estimates; i++) {
 		struct site_estimate *site = &sites[estimates[i].stack];
 
@@ -201,8 +199,24 @@ static int add_mappings(const struct session *session, struct site_estimate *sit
 	return 0;
 }
 
+/* By class, what sites explain that were met often enough to be named by survivors. */
+static void explain(const struct samples_cell *cells, size_t n, const struct site_estimate *sites,
+		    double *ret)
+{
+	for (size_t i = 0; i < n; i++) {
+		const struct site_estimate *site = &sites[cells[i].stack];
+		unsigned slices = 0;
+
+		for (unsigned slice = 0; slice < SAMPLED_SLICES; slice++)
+			slices += site->counts[slice] > 0;
+		if (slices >= SAMPLED_DRAWS_LEAK)
+			ret[cells[i].size_class] += cells[i].weight * cells[i].expanded_bytes;
+	}
+}
+
+/* explained: ESTIMATE_CLASSES; NULL: of zombies. */
 static int add_samples(const struct session *session, const struct samples_query *query,
-		       struct site_estimate *sites, size_t n, double *attributed)
+		       struct site_estimate *sites, size_t n, double *explained)
 {
 	_cleanup_free_ struct samples_cell *cells = NULL;
 	size_t n_cells;
@@ -212,8 +226,12 @@ static int add_samples(const struct session *session, const struct samples_query
 	if (r < 0)
 		return r;
 	add_counts(cells, n_cells, sites);
-	r = add_estimates(session, cells, n_cells, sites, n, attributed);
-	return r < 0 ? r : add_cohorts(session, query, sites);
+	r = add_estimates(session, cells, n_cells, explained, sites, n);
+	if (r == 0)
+		r = add_cohorts(session, query, sites);
+	if (r == 0 && explained)
+		explain(cells, n_cells, sites, explained);
+	return r;
 }
 
 int sampling_zombies(const struct session *session, double time_seconds,
@@ -240,20 +258,20 @@ int sampling_estimates(const struct session *session, double time_seconds,
 {
 	const struct samples_query query = query_at(time_seconds, false);
 	_cleanup_free_ struct site_estimate *sites = NULL;
-	double attributed[ESTIMATE_CLASSES];
+	double explained[ESTIMATE_CLASSES] = { 0 };
 	size_t n = stacks_n_sites(session->stacks);
 	int r;
 
 	sites = calloc(n, sizeof(*sites));
 	if (!sites)
 		return -ENOMEM;
-	r = add_samples(session, &query, sites, n, attributed);
+	r = add_samples(session, &query, sites, n, explained);
 	if (r < 0)
 		return r;
 	r = add_mappings(session, sites, n);
 	if (r < 0)
 		return r;
-	r = sampling_growth_estimate(session, time_seconds, attributed, sites, n);
+	r = sampling_growth_estimate(session, time_seconds, explained, sites, n);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(sites);

@@ -13,6 +13,7 @@ struct site_growth {
 	uint64_t pools, pool_bytes, breaks, break_bytes;
 	unsigned counts[SAMPLED_SLICES];
 	double bytes; /* of the estimate, what these tell: its share of what no sample explains */
+	double high;
 	double break_bytes_told; /* of that, outside of the pools */
 };
 

@@ -345,12 +345,12 @@ static void grown_bytes(const struct session *session, double mapped_bytes, doub
 }
 
 /* Of what has grown, what no sample explains. Raw buffers may be of any class, or chunks. */
-static void unexplained_bytes(const double *attributed, double *bytes)
+static void unexplained_bytes(const double *explained, double *bytes)
 {
-	double buffers = attributed[SAMPLES_CLASS_BUFFERS], sum = 0;
+	double buffers = explained[SAMPLES_CLASS_BUFFERS], sum = 0;
 
 	for (unsigned i = 0; i < CLASSES; i++) {
-		double known = attributed[i == GROWTH_BREAK ? SAMPLES_CLASS_NONE : i];
+		double known = explained[i == GROWTH_BREAK ? SAMPLES_CLASS_NONE : i];
 
 		bytes[i] = known < EXPLAINED_RATIO * bytes[i] ? bytes[i] - known : 0;
 		sum += bytes[i];
@@ -382,7 +382,6 @@ static bool is_steady(const struct site_growth *growth)
 	       (growth->pools >= STEADY_POOLS || growth->breaks >= STEADY_BREAKS);
 }
 
-/* Who took the new pools need not be who keeps what is in them: from nothing to all of it. */
 static void share_out(const struct growth_row *row, const double *unexplained, const double *grown,
 		      struct site_estimate *site)
 {
@@ -392,16 +391,31 @@ static void share_out(const struct growth_row *row, const double *unexplained, c
 	if (!is_steady(&site->growth))
 		return;
 	site->growth.bytes += bytes;
-	site->bytes.value += bytes;
-	site->bytes.high += all;
-	if (row->class == GROWTH_BREAK) {
+	site->growth.high += all;
+	if (row->class == GROWTH_BREAK)
 		site->growth.break_bytes_told += bytes;
-		site->chunk_bytes += bytes;
+}
+
+/*
+ * Few samples of a site don't count on top of it.  Who took the new pools need
+ * not be who keeps what is in them: from nothing, or what was sampled, to all.
+ */
+static void settle(struct site_estimate *site)
+{
+	struct site_growth *growth = &site->growth;
+	double sampled = site->bytes.value - site->mapped_bytes;
+
+	if (growth->bytes <= sampled) {
+		growth->bytes = growth->break_bytes_told = 0;
+		return;
 	}
+	site->bytes.value = site->mapped_bytes + growth->bytes;
+	site->bytes.high = fmax(site->bytes.high, site->mapped_bytes + growth->high);
+	site->chunk_bytes = growth->break_bytes_told;
 }
 
 int sampling_growth_estimate(const struct session *session, double time_seconds,
-			     const double *attributed, struct site_estimate *sites, size_t n)
+			     const double *explained, struct site_estimate *sites, size_t n)
 {
 	_cleanup_free_ struct growth_row *rows = NULL;
 	double unexplained[CLASSES], by_class[CLASSES] = { 0 }, mapped = 0;
@@ -414,7 +428,7 @@ int sampling_growth_estimate(const struct session *session, double time_seconds,
 	for (size_t i = 0; i < n; i++)
 		mapped += sites[i].mapped_bytes;
 	grown_bytes(session, mapped, unexplained);
-	unexplained_bytes(attributed, unexplained);
+	unexplained_bytes(explained, unexplained);
 	for (size_t i = 0; i < n_rows; i++) {
 		uint32_t site = stacks_site_of(session->stacks, rows[i].stack);
 
@@ -428,6 +442,8 @@ int sampling_growth_estimate(const struct session *session, double time_seconds,
 		if (site < n)
 			share_out(&rows[i], unexplained, by_class, &sites[site]);
 	}
+	for (size_t i = 0; i < n; i++)
+		settle(&sites[i]);
 	return 0;
 }
 

@@ -51,10 +51,10 @@ uint64_t sampling_growth_unmapped(const struct session *session, uint64_t addres
 /*
  * Who needed more, into the sites' growth; and where samples explain hardly
  * anything of what a class gained, the steady ones share it.
- * attributed: what samples explain, by class as in struct samples_cell.
+ * explained: by samples of sites that were met often, by class as in struct samples_cell.
  */
 int sampling_growth_estimate(const struct session *session, double time_seconds,
-			     const double *attributed, struct site_estimate *sites, size_t n);
+			     const double *explained, struct site_estimate *sites, size_t n);
 
 void sampling_growth_add_refusals(const struct session *session, double time_seconds,
 				  struct snapshot *snapshot);
