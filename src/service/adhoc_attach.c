@@ -56,6 +56,7 @@ static int finish(struct adhoc *adhoc)
 
 #define RING_BYTES_VARIABLE "PYLEAKD_RING_BYTES"
 #define RING_BYTES_MAX (1u << 30)
+#define SAMPLED_RING_BYTES (8u << 20)
 
 /* 0: the default. Whether it is a size that the kernel takes, the capture knows. */
 static int ring_bytes(size_t *ret)
@@ -97,7 +98,11 @@ static int prepare(struct adhoc *adhoc, const struct options *options)
 								  options->budget_percent) / 100,
 		.plan_cache = plan_cache_directory(),
 	};
-	return ring_bytes(&adhoc->session_options.ring_bytes);
+	r = ring_bytes(&adhoc->session_options.ring_bytes);
+	/* Few records come, and many may come at once in a window only. */
+	if (adhoc->session_options.sampled && adhoc->session_options.ring_bytes == 0)
+		adhoc->session_options.ring_bytes = SAMPLED_RING_BYTES;
+	return r;
 }
 
 static int start_recording(struct adhoc *adhoc)

@@ -190,6 +190,17 @@ bool sampling_record(struct session *session, const struct wire_header *record)
 
 /* --- a step --- */
 
+static void note_learned(struct sampling *sampling, double now)
+{
+	struct governor_status status;
+
+	if (sampling->learned_at > 0)
+		return;
+	governor_status(sampling->governor, now, &status);
+	if (!status.learning)
+		sampling->learned_at = now;
+}
+
 static void count_hits(struct session *session, double now)
 {
 	struct sampling *sampling = session->sampling;
@@ -201,6 +212,7 @@ static void count_hits(struct session *session, double now)
 		return;
 	sampling_growth_count(session, now);
 	governor_note_hits(sampling->governor, now, sampling->site_hits);
+	note_learned(sampling, now);
 	for (unsigned group = 0; group < GOVERNOR_ALWAYS_ON_GROUPS; group++)
 		if (sampling->openings[group].open)
 			capture_group_refill(session->capture, group,

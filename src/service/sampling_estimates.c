@@ -113,6 +113,21 @@ static double weights_error(const struct sampling *sampling)
 }
 
 /* calibrated: the census tells of these, by class. */
+/*
+ * Sites come in one group after the other while the session is young: what
+ * leaked through one before that was in no window, or in few, and may be as
+ * much as later in the same time.
+ */
+static void allow_for_learning(const struct sampling *sampling, double time_seconds,
+			       struct site_estimate *sites, size_t n)
+{
+	double learned = sampling->learned_at > 0 ? sampling->learned_at : time_seconds / 2;
+	double factor = time_seconds / fmax(time_seconds - learned, time_seconds / 4);
+
+	for (size_t i = 0; i < n; i++)
+		sites[i].bytes.high = fmax(sites[i].bytes.high, factor * sites[i].bytes.value);
+}
+
 static int add_estimates(const struct session *session, const struct samples_cell *cells, size_t n,
 			 bool calibrated, struct site_estimate *sites, size_t n_sites)
 {
@@ -147,6 +162,7 @@ static int add_estimates(const struct session *session, const struct samples_cel
 		if (site->raw_bytes > 0)
 			site->objects *= site->bytes.value / site->raw_bytes;
 	}
+	allow_for_learning(sampling, sampling->now, sites, n_sites);
 	return 0;
 }
 

@@ -114,6 +114,7 @@ struct sampling {
 	struct sampling_forks forks;
 	struct sampling_room room;
 	struct sampling_growth *growth; /* probes of what makes the heap larger */
+	double learned_at; /* when the last group of always-on sites came in, at first; 0: not yet */
 	uint64_t windows, limits;
 
 	struct census_totals baseline, totals; /* of the pools */
