@@ -3,7 +3,7 @@
  * Prints the probe plan of an interpreter: a line a site, then the statistics.
  * For people who compare plans, and for tests.
  *
- *	plandump [--destructions] [--callers] MINOR FILE
+ *	plandump [--destructions] [--callers|--core-callers] MINOR FILE
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -87,10 +87,14 @@ int main(int argc, char **argv)
 
 	for (; at < argc && argv[at][0] == '-'; at++) {
 		options.destructions |= strcmp(argv[at], "--destructions") == 0;
-		options.callers |= strcmp(argv[at], "--callers") == 0;
+		if (strcmp(argv[at], "--callers") == 0)
+			options.callers = PLAN_CALLERS_ALL;
+		if (strcmp(argv[at], "--core-callers") == 0)
+			options.callers = PLAN_CALLERS_CORE;
 	}
 	if (argc - at != 2) {
-		fprintf(stderr, "usage: plandump [--destructions] [--callers] MINOR FILE\n");
+		fprintf(stderr,
+			"usage: plandump [--destructions] [--callers|--core-callers] MINOR FILE\n");
 		return 2;
 	}
 	options.minor = (unsigned)strtoul(argv[at], NULL, 10);

@@ -85,7 +85,7 @@ static const char *const function_names[] = {
 	"free",
 	"valloc",
 	"pvalloc",
-#define NAME(name) #name,
+#define NAME(name, core) #name,
 	CALLERS_CONSTRUCTORS(NAME)
 #undef NAME
 };

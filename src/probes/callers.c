@@ -250,19 +250,22 @@ int match_callers_of(struct code *code, const struct image *image,
 	return error;
 }
 
-int match_callers(struct code *code, const struct image *image, struct matches *matches)
+int match_callers(struct code *code, const struct image *image, bool core, struct matches *matches)
 {
-#define NAME(name) #name,
-	static const char *const names[] = {CALLERS_CONSTRUCTORS(NAME)};
-#undef NAME
-	struct constructor constructors[ARRAY_SIZE(names)];
+#define KNOWN(name_, core_) {.name = #name_, .core = core_},
+	static const struct {
+		const char *name;
+		bool core;
+	} known[] = {CALLERS_CONSTRUCTORS(KNOWN)};
+#undef KNOWN
+	struct constructor constructors[ARRAY_SIZE(known)];
 	struct image_symbol symbol;
 	size_t n = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (image_symbol(image, names[i], &symbol) == 0 && !symbol.indirect)
-			constructors[n++] =
-				(struct constructor){.name = names[i], .vaddr = symbol.vaddr};
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+		if ((known[i].core || !core) && !image_symbol(image, known[i].name, &symbol) &&
+		    !symbol.indirect)
+			constructors[n++] = (struct constructor){known[i].name, symbol.vaddr};
 	qsort(constructors, n, sizeof(*constructors), compare_constructors);
 	return match_callers_of(code, image, constructors, n, matches);
 }

@@ -15,6 +15,7 @@
 #ifndef PYLEAKD_PROBES_CALLERS_H
 #define PYLEAKD_PROBES_CALLERS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,57 +27,61 @@
  * Functions that return a new reference to one object, or NULL.  Not all are
  * there in each version, and those that are not exported are found only where
  * there are symbols. Cached plans name them by number: append, never renumber.
+ * Core: the allocators that all types share.  One caller of theirs is one type's
+ * constructor, which is to a build that inlines nothing what a creation site is
+ * to others; a constructor's callers, on the other hand, make but a part of a
+ * type (docs/estimator.md, Displacement).
  */
 #define CALLERS_CONSTRUCTORS(X)                                                                    \
-	X(_PyObject_New)                                                                           \
-	X(_PyObject_NewVar)                                                                        \
-	X(_PyObject_GC_New)                                                                        \
-	X(_PyObject_GC_NewVar)                                                                     \
-	X(PyType_GenericAlloc)                                                                     \
-	X(PyDict_New)                                                                              \
-	X(_PyDict_NewPresized)                                                                     \
-	X(_PyDict_FromItems)                                                                       \
-	X(PyDict_Copy)                                                                             \
-	X(PyList_New)                                                                              \
-	X(_PyList_FromArraySteal)                                                                  \
-	X(PyList_GetSlice)                                                                         \
-	X(PyTuple_New)                                                                             \
-	X(PyTuple_Pack)                                                                            \
-	X(_PyTuple_FromArray)                                                                      \
-	X(_PyTuple_FromArraySteal)                                                                 \
-	X(PyList_AsTuple)                                                                          \
-	X(PySet_New)                                                                               \
-	X(PyLong_FromLong)                                                                         \
-	X(PyLong_FromLongLong)                                                                     \
-	X(PyLong_FromUnsignedLong)                                                                 \
-	X(PyLong_FromUnsignedLongLong)                                                             \
-	X(PyLong_FromSsize_t)                                                                      \
-	X(PyLong_FromSize_t)                                                                       \
-	X(PyLong_FromDouble)                                                                       \
-	X(_PyLong_New)                                                                             \
-	X(_PyLong_Add)                                                                             \
-	X(_PyLong_Subtract)                                                                        \
-	X(_PyLong_Multiply)                                                                        \
-	X(PyFloat_FromDouble)                                                                      \
-	X(PyComplex_FromCComplex)                                                                  \
-	X(PyUnicode_New)                                                                           \
-	X(PyUnicode_FromString)                                                                    \
-	X(PyUnicode_FromStringAndSize)                                                             \
-	X(PyUnicode_FromFormat)                                                                    \
-	X(PyUnicode_Concat)                                                                        \
-	X(PyUnicode_Substring)                                                                     \
-	X(_PyUnicode_FromASCII)                                                                    \
-	X(_PyUnicode_JoinArray)                                                                    \
-	X(PyBytes_FromString)                                                                      \
-	X(PyBytes_FromStringAndSize)                                                               \
-	X(PyByteArray_FromStringAndSize)                                                           \
-	X(PyCell_New)                                                                              \
-	X(PyMethod_New)                                                                            \
-	X(PyCMethod_New)                                                                           \
-	X(PyFunction_New)                                                                          \
-	X(PyFunction_NewWithQualName)                                                              \
-	X(PySlice_New)                                                                             \
-	X(PyMemoryView_FromObject)
+	X(_PyObject_New, true)                                                                     \
+	X(_PyObject_NewVar, true)                                                                  \
+	X(_PyObject_GC_New, true)                                                                  \
+	X(_PyObject_GC_NewVar, true)                                                               \
+	X(PyType_GenericAlloc, true)                                                               \
+	X(PyDict_New, false)                                                                       \
+	X(_PyDict_NewPresized, false)                                                              \
+	X(_PyDict_FromItems, false)                                                                \
+	X(PyDict_Copy, false)                                                                      \
+	X(PyList_New, false)                                                                       \
+	X(_PyList_FromArraySteal, false)                                                           \
+	X(PyList_GetSlice, false)                                                                  \
+	X(PyTuple_New, false)                                                                      \
+	X(PyTuple_Pack, false)                                                                     \
+	X(_PyTuple_FromArray, false)                                                               \
+	X(_PyTuple_FromArraySteal, false)                                                          \
+	X(PyList_AsTuple, false)                                                                   \
+	X(PySet_New, false)                                                                        \
+	X(PyLong_FromLong, false)                                                                  \
+	X(PyLong_FromLongLong, false)                                                              \
+	X(PyLong_FromUnsignedLong, false)                                                          \
+	X(PyLong_FromUnsignedLongLong, false)                                                      \
+	X(PyLong_FromSsize_t, false)                                                               \
+	X(PyLong_FromSize_t, false)                                                                \
+	X(PyLong_FromDouble, false)                                                                \
+	X(_PyLong_New, false)                                                                      \
+	X(_PyLong_Add, false)                                                                      \
+	X(_PyLong_Subtract, false)                                                                 \
+	X(_PyLong_Multiply, false)                                                                 \
+	X(PyFloat_FromDouble, false)                                                               \
+	X(PyComplex_FromCComplex, false)                                                           \
+	X(PyUnicode_New, false)                                                                    \
+	X(PyUnicode_FromString, false)                                                             \
+	X(PyUnicode_FromStringAndSize, false)                                                      \
+	X(PyUnicode_FromFormat, false)                                                             \
+	X(PyUnicode_Concat, false)                                                                 \
+	X(PyUnicode_Substring, false)                                                              \
+	X(_PyUnicode_FromASCII, false)                                                             \
+	X(_PyUnicode_JoinArray, false)                                                             \
+	X(PyBytes_FromString, false)                                                               \
+	X(PyBytes_FromStringAndSize, false)                                                        \
+	X(PyByteArray_FromStringAndSize, false)                                                    \
+	X(PyCell_New, false)                                                                       \
+	X(PyMethod_New, false)                                                                     \
+	X(PyCMethod_New, false)                                                                    \
+	X(PyFunction_New, false)                                                                   \
+	X(PyFunction_NewWithQualName, false)                                                       \
+	X(PySlice_New, false)                                                                      \
+	X(PyMemoryView_FromObject, false)
 
 struct constructor {
 	const char *name; /* static */
@@ -92,7 +97,7 @@ struct constructor {
 int match_callers_of(struct code *code, const struct image *image,
 		     const struct constructor *constructors, size_t n, struct matches *matches);
 
-/* The same of all of CALLERS_CONSTRUCTORS that the image has. */
-int match_callers(struct code *code, const struct image *image, struct matches *matches);
+/* The same of all of CALLERS_CONSTRUCTORS that the image has, or of the core. */
+int match_callers(struct code *code, const struct image *image, bool core, struct matches *matches);
 
 #endif

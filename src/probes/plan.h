@@ -71,9 +71,15 @@ void plan_free(struct plan *plan);
  * with callers, the checks behind calls of constructors (callers.h).
  * minor: 8 for CPython 3.8 … 15.  -ENOENT, REASON_NO_PLAN: none was found.
  */
+enum plan_callers {
+	PLAN_CALLERS_NONE,
+	PLAN_CALLERS_CORE, /* the core, and only in a build that inlines nothing */
+	PLAN_CALLERS_ALL,
+};
 struct plan_python_options {
 	unsigned minor;
-	bool destructions, callers;
+	bool destructions;
+	enum plan_callers callers;
 };
 int plan_make_python(const struct image *image, const struct plan_python_options *options,
 		     struct plan **ret, struct fault *reterr_fault);

@@ -455,7 +455,7 @@ static int plan_python(struct opening *opening, bool callers, const char *plan_c
 {
 	const struct plan_python_options options = {
 		.minor = interpreter_version(opening->interpreter)->minor,
-		.callers = callers,
+		.callers = callers ? PLAN_CALLERS_CORE : PLAN_CALLERS_NONE,
 	};
 	const char *flavour = callers ? "python-callers" : "python";
 	struct opening_file *file = &opening->python;

@@ -63,7 +63,7 @@ int opening_verify(const struct opening *opening, char *ret_message);
 /* Plans are made, or loaded from the cache (a directory, or NULL); native: the C library's too. */
 struct opening_plan_options {
 	bool native;
-	bool callers; /* the interpreter's plan has SITE_CALLER too */
+	bool callers; /* the interpreter's plan has SITE_CALLER too, where nothing is inlined */
 	const char *plan_cache; /* directory, or NULL */
 };
 int opening_plan(struct opening *opening, const struct opening_plan_options *options,

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -176,6 +177,8 @@ int probing_start(struct session *session)
 	r = opening_plan(target,
 			 &(struct opening_plan_options){
 				 .native = session->options.native,
+				 .callers = session->options.sampled &&
+					    !getenv("PYLEAKD_NO_CALLERS"), /* for bench/ */
 				 .plan_cache = session->options.plan_cache,
 			 },
 			 message);

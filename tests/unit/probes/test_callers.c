@@ -238,7 +238,7 @@ static unsigned callers_of(const struct plan *plan, const char *function)
 	return n;
 }
 
-static int make_plan(const char *path, bool callers, struct image **ret_image,
+static int make_plan(const char *path, enum plan_callers callers, struct image **ret_image,
 		     struct plan **ret_plan)
 {
 	const struct plan_python_options options = {.minor = 11, .callers = callers};
@@ -254,17 +254,21 @@ static int make_plan(const char *path, bool callers, struct image **ret_image,
 
 static void check_interpreter(const char *path)
 {
-	CLEANUP(image_free) struct image *image = NULL, *again = NULL;
-	CLEANUP(plan_free) struct plan *plan = NULL, *without = NULL;
+	CLEANUP(image_free) struct image *image = NULL, *again = NULL, *third = NULL;
+	CLEANUP(plan_free) struct plan *plan = NULL, *without = NULL, *core = NULL;
 
-	assert_int_equal(make_plan(path, true, &image, &plan), 0);
-	assert_int_equal(make_plan(path, false, &again, &without), 0);
+	assert_int_equal(make_plan(path, PLAN_CALLERS_ALL, &image, &plan), 0);
+	assert_int_equal(make_plan(path, PLAN_CALLERS_NONE, &again, &without), 0);
 	assert_int_equal(without->statistics.by_kind[SITE_CALLER], 0);
 	assert_int_equal(without->n_sites + plan->statistics.by_kind[SITE_CALLER], plan->n_sites);
 	assert_int_equal(plan->statistics.unresolved, 0);
 	assert_int_equal(plan->statistics.not_emulated, 0);
 	for (size_t i = 1; i < plan->n_sites; i++)
 		assert_true(plan->sites[i].vaddr > plan->sites[i - 1].vaddr);
+	assert_int_equal(make_plan(path, PLAN_CALLERS_CORE, &third, &core), 0);
+	assert_int_equal(callers_of(core, "PyDict_New"), 0);
+	assert_int_equal(callers_of(core, "_PyObject_GC_New"),
+			 callers_of(plan, "_PyObject_GC_New"));
 	/* 77 of 87, 290 of 297, 327 of 439, 111 of 111 calls in 3.11.7. */
 	assert_in_range(callers_of(plan, "PyDict_New"), 60, 100);
 	assert_in_range(callers_of(plan, "PyList_New"), 250, 330);
