@@ -45,7 +45,8 @@ struct governor_options {
 	size_t n_sites;
 	/*
 	 * enum wire_site_kind.  Opened are CREATE, ALLOC, FRESH, NATIVE_ALLOC (all of its kinds)
-	 * and REALLOC_*, which go together; frees and destructions never are.
+	 * and REALLOC_*, which go together; frees and destructions never are.  CALLER sites are
+	 * always on or off; windows hold them only to learn their heat.
 	 */
 	const uint8_t *site_kinds;
 	/* Same number, same stream: hot or cold together. NULL: each site by itself. */
@@ -128,7 +129,8 @@ void governor_rates(const struct governor *governor, double *ret);
 double governor_site_duty(const struct governor *governor, uint16_t site);
 
 struct governor_status {
-	size_t sites_always_on, sites_lukewarm, sites_hot; /* sum: what is governed */
+	/* Sum: what is governed, but for callers that are off. */
+	size_t sites_always_on, sites_lukewarm, sites_hot;
 	bool learning, paused;
 	double always_on_hits_per_second;
 	uint64_t windows, windows_limited, windows_missed, sites_dropped;

@@ -154,6 +154,7 @@ struct unit {
 	uint8_t in;    /* group that it is in now */
 	uint8_t last_in;
 	bool in_deck;
+	bool caller; /* always on or off: what it would show in windows, creations do */
 	uint32_t members, n_members;
 	double rate;  /* hits/s at full speed; NAN: not known */
 	bool counted; /* the rate is counted at real speed, not guessed in windows */

@@ -86,7 +86,7 @@ double governor_site_duty(const struct governor *governor, uint16_t site)
 	if (unit->group != NO_GROUP)
 		return 1;
 	stream = &governor->streams[unit->stream];
-	if (stream->planned)
+	if (stream->planned && !unit->caller)
 		duty = stream->length / stream->seconds;
 	if (unit->in_deck && slices->planned)
 		duty += slices->length / (slices->seconds * (double)slices->n_slices);
@@ -112,7 +112,7 @@ void governor_status(const struct governor *governor, double now, struct governo
 			ret->sites_always_on += unit->n_members;
 		else if (unit_is_lukewarm(governor, unit))
 			ret->sites_lukewarm += unit->n_members;
-		else
+		else if (!unit->caller)
 			ret->sites_hot += unit->n_members;
 	}
 }

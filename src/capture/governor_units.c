@@ -16,6 +16,7 @@ static int stream_of_kind(uint8_t kind)
 {
 	switch (kind) {
 	case SITE_CREATE:
+	case SITE_CALLER:
 		return CREATIONS;
 	case SITE_ALLOC:
 	case SITE_FRESH:
@@ -62,6 +63,7 @@ static void unit_begin(struct unit *unit, uint8_t kind, uint32_t members)
 {
 	*unit = (struct unit){
 		.stream = (uint8_t)stream_of_kind(kind),
+		.caller = kind == SITE_CALLER,
 		.state = UNIT_UNKNOWN,
 		.group = NO_GROUP,
 		.in = NO_GROUP,
@@ -150,7 +152,7 @@ double units_on_rate(const struct governor *governor)
 
 bool unit_is_lukewarm(const struct governor *governor, const struct unit *unit)
 {
-	return unit->group == NO_GROUP && unit->state != UNIT_UNKNOWN &&
+	return unit->group == NO_GROUP && unit->state != UNIT_UNKNOWN && !unit->caller &&
 	       unit->rate * governor->hit <=
 		       (unit->counted || unit->sliced ? GENTLE_LOSS : GUESSED_LOSS);
 }

@@ -16,12 +16,18 @@ double governor_random(struct governor *governor)
 	return (double)(hash_u64(governor->random) >> 11) * 0x1p-53;
 }
 
+/* Callers are in windows to learn their heat, and never again. */
+static bool has_windows(const struct governor *governor, const struct unit *unit)
+{
+	return !unit->caller || governor->learning_left > 0;
+}
+
 static bool unit_in_stream(const struct governor *governor, const struct unit *unit,
 			   enum stream_kind kind)
 {
 	if (kind == SLICES)
 		return unit_is_lukewarm(governor, unit);
-	return unit->stream == kind && unit->group == NO_GROUP;
+	return unit->stream == kind && unit->group == NO_GROUP && has_windows(governor, unit);
 }
 
 /* Of a window's attach and detach, the time in which the target meets breakpoints (FACTS.md). */
@@ -339,7 +345,8 @@ static size_t fill_window(struct governor *governor, enum stream_kind kind)
 		return group->n_sites;
 	}
 	for (size_t i = 0; i < governor->n_units; i++)
-		if (governor->units[i].stream == kind && governor->units[i].in == NO_GROUP)
+		if (governor->units[i].stream == kind && governor->units[i].in == NO_GROUP &&
+		    has_windows(governor, &governor->units[i]))
 			add_unit_sites(governor, group, &governor->units[i]);
 	return group->n_sites;
 }
