@@ -277,7 +277,7 @@ static void keep_candidate(struct samples *samples, const struct sighting *sight
 	slot->site = sighting->site;
 	slot->kind = sighting->kind;
 	slot->tier = sighting->tier;
-	slot->unproven = !samples_type_is_known(samples, type);
+	slot->unproven = sighting->refines || !samples_type_is_known(samples, type);
 	slot->whole = samples->sites_told &&
 		      !samples_type_is_made_below(samples, type, SAMPLE_SITE_WINDOW);
 	slot->size_class = SAMPLES_CLASS_NONE;
@@ -304,6 +304,16 @@ void samples_see(struct samples *samples, const struct sighting *sighting)
 	struct slot *held = slot_find(samples, sighting->address);
 
 	samples->totals.sightings++;
+	if (sighting->refines) {
+		/* In windows the hot site itself shows as much, with the same stack. */
+		if (sighting->tier == SAMPLE_WINDOW) {
+			if (window)
+				samples->windows[window].position++;
+			return;
+		}
+		if (held && window && held->window == window && held->type == type)
+			samples_types_unsee(samples, held);
+	}
 	if (held) {
 		samples_remove(samples, held);
 		samples->totals.replaced++;

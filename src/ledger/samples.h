@@ -26,6 +26,12 @@
  * always on, and else from a window that held those that are not, with its
  * weight.  Which sites make a type is learned from complete windows.
  *
+ * Finer sites.  Where all objects pass one site, which is hot, a constructor's
+ * callers may be always on, each for what is made through it.  Their sightings
+ * are second ones of an object that the hot site, if it is in, has shown just
+ * before: they take its place, and its count among the type's makers, so that
+ * what is left at the hot site is what passes no caller that is on.
+ *
  * Windows that are not complete ("slices") go round some sites in turn.  A type
  * that is made at sites of one slice counts from slices alone as long as those
  * go on, the others from complete windows alone: from both it would count twice.
@@ -89,6 +95,8 @@ struct sighting {
 	enum sample_tier tier;
 	uint32_t window; /* that is open, whatever the site's tier; 0: none */
 	double time; /* seconds since the session began */
+	/* The object that was seen at the address last, once more, at a site that fewer pass. */
+	bool refines;
 };
 
 /*
@@ -190,6 +198,11 @@ void samples_looked(struct samples *samples, double time, const struct sample_se
 bool samples_type_is_mixed(const struct samples *samples, uint64_t type);
 #define SAMPLES_MIXED_RATIO 0.2
 #define SAMPLES_MIXED_SIGHTINGS_MIN 8
+/*
+ * The same where finer sites make the type: what passes none of them needn't be
+ * hot, so that a small part of the type may be all that leaks of it.
+ */
+#define SAMPLES_FINER_RATIO 0.02
 
 struct samples_totals {
 	uint64_t sightings;

@@ -67,6 +67,7 @@ struct type_record {
 struct site_record {
 	uint8_t state; /* enum sample_site */
 	bool was_in; /* in the window that is open */
+	bool finer;  /* its sightings refine others */
 	uint32_t slice; /* the last window that was not complete and had it */
 	uint32_t sliced_until; /* ticks: it is expected in another by then */
 };
@@ -133,6 +134,8 @@ uint64_t samples_draw(struct samples *samples);
 /* The type's record; the one of all others where there is no room. Never NULL. */
 uint32_t samples_type_index(struct samples *samples, uint64_t type);
 void samples_types_see(struct samples *samples, uint32_t type, const struct sighting *sighting);
+/* The candidate's own sighting no longer counts: a finer site has shown the object once more. */
+void samples_types_unsee(struct samples *samples, const struct slot *slot);
 void samples_types_learn(struct samples *samples, uint32_t window, bool complete);
 /* What is known of where it is made, or the lack of it, speaks for nothing. */
 bool samples_type_is_known(const struct samples *samples, uint32_t type);

@@ -40,13 +40,13 @@ static double wilson_bound(double hot, double n, int sign)
 	return (middle + sign * half) / (1 + z2 / n);
 }
 
-/* Of n sightings, so many are sure to be more than MIXED_RATIO of all. */
-static bool is_more_than_ratio(double part, double n)
+/* Of n sightings, so many are sure to be more than this share of all. */
+static bool is_more_than_ratio(double part, double n, double ratio)
 {
 	double draws = n / SIGHTINGS_A_DRAW;
 
 	return n >= SAMPLES_MIXED_SIGHTINGS_MIN &&
-	       wilson_bound(part / SIGHTINGS_A_DRAW, draws, -1) > SAMPLES_MIXED_RATIO;
+	       wilson_bound(part / SIGHTINGS_A_DRAW, draws, -1) > ratio;
 }
 
 static double sightings_of(const struct type_record *type)
@@ -67,14 +67,19 @@ bool samples_type_is_made_below(const struct samples *samples, uint32_t type,
 				enum sample_site state)
 {
 	const struct type_record *record = &samples->types[type];
-	double below = 0;
+	double ratio = SAMPLES_MIXED_RATIO, below = 0;
 
 	if (!type) /* nothing is known of them */
 		return true;
-	for (size_t i = 0; i < MAKERS_MAX; i++)
-		if (samples->sites[record->makers[i].site].state < state)
-			below += (double)record->makers[i].count;
-	return below > 0 && is_more_than_ratio(below, sightings_of(record));
+	for (size_t i = 0; i < MAKERS_MAX; i++) {
+		const struct maker *maker = &record->makers[i];
+
+		if (samples->sites[maker->site].state < state)
+			below += (double)maker->count;
+		if (samples->sites[maker->site].finer && maker->count > 0)
+			ratio = SAMPLES_FINER_RATIO;
+	}
+	return below > 0 && is_more_than_ratio(below, sightings_of(record), ratio);
 }
 
 /* The site's place among the makers: its own, an empty one, or that of whoever makes least. */
@@ -112,9 +117,22 @@ void samples_types_see(struct samples *samples, uint32_t type, const struct sigh
 		for (size_t i = 0; i < MAKERS_MAX; i++)
 			record->makers[i].pending = 0;
 	}
+	samples->sites[sighting->site].finer = sighting->refines;
 	maker = maker_of(record, sighting->site);
 	if (maker && maker->pending < UINT16_MAX)
 		maker->pending++;
+}
+
+void samples_types_unsee(struct samples *samples, const struct slot *slot)
+{
+	struct type_record *record = &samples->types[slot->type];
+
+	if (slot->state != SLOT_CANDIDATE ||
+	    record->pending_window != samples->windows[slot->window].window)
+		return;
+	for (size_t i = 0; i < MAKERS_MAX; i++)
+		if (record->makers[i].site == slot->site && record->makers[i].pending > 0)
+			record->makers[i].pending--;
 }
 
 static void take_pending(struct type_record *type, bool complete)
@@ -176,7 +194,8 @@ bool samples_type_is_sliced(const struct samples *samples, uint32_t type, uint16
 		if (maker->state != SAMPLE_SITE_ALWAYS && maker->slice != home->slice)
 			elsewhere += (double)record->makers[i].count;
 	}
-	return !(elsewhere > 0 && is_more_than_ratio(elsewhere, sightings_of(record)));
+	return !(elsewhere > 0 &&
+		 is_more_than_ratio(elsewhere, sightings_of(record), SAMPLES_MIXED_RATIO));
 }
 
 void samples_sites_window_end(struct samples *samples, const struct window_facts *facts)

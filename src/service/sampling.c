@@ -128,6 +128,7 @@ static void see_object(struct session *session, const struct wire_create *record
 	    (struct sighting){ .address = record->address,
 			       .stack = record->stack,
 			       .type = record->type,
+			       .refines = record->header.flags & WIRE_FROM_CALLER,
 			       .kind = SAMPLE_OBJECT });
 }
 

@@ -65,6 +65,7 @@ static uint8_t governed_kind(const struct plan_site *site)
 {
 	switch (site->kind) {
 	case SITE_CREATE:
+	case SITE_CALLER:
 	case SITE_NATIVE_ALLOC:
 	case SITE_REALLOC_ENTER:
 	case SITE_REALLOC_RETURN:
