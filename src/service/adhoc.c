@@ -88,8 +88,11 @@ int adhoc_add(struct adhoc *adhoc, struct session *session)
 	else if (r < 0)
 		return r;
 	r = events_watch_ring(adhoc->event, session, on_ring, adhoc, sources);
-	if (r < 0)
+	if (r < 0) {
+		adhoc->n_running -= sources->exit != NULL;
+		session_sources_done(sources);
 		return r;
+	}
 	adhoc->sessions[adhoc->n_targets++] = session;
 	return 0;
 }

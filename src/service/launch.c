@@ -15,11 +15,13 @@
 /* The status of a shell for a command that was killed. */
 #define EXIT_SIGNAL_BASE 128
 
-static void __attribute__((noreturn)) child_execute(char *const argv[], int error_fd)
+static void __attribute__((noreturn))
+child_execute(char *const argv[], const struct sigaction *on_child, int error_fd)
 {
 	sigset_t none;
 	int error;
 
+	sigaction(SIGCHLD, on_child, NULL);
 	sigemptyset(&none); /* what we take by descriptor is not the command's to inherit */
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0)
@@ -114,7 +116,10 @@ static int wait_for_exec(struct launch *launch, int error_fd)
 int launch_start(char *const argv[], struct launch *ret)
 {
 	_cleanup_close_ int read_fd = -1, write_fd = -1;
+	/* Ignored by whoever started us, it would neither come nor leave us the exit status. */
+	const struct sigaction usual = { .sa_handler = SIG_DFL };
 	struct launch launch = { .traced = true };
+	struct sigaction inherited;
 	sigset_t signals;
 	int fds[2];
 	int r;
@@ -125,11 +130,12 @@ int launch_start(char *const argv[], struct launch *ret)
 	write_fd = fds[1];
 	add_signals(&signals);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
+	sigaction(SIGCHLD, &usual, &inherited);
 	launch.pid = fork();
 	if (launch.pid < 0)
 		return -errno;
 	if (launch.pid == 0)
-		child_execute(argv, write_fd);
+		child_execute(argv, &inherited, write_fd);
 	close(TAKE_FD(write_fd));
 	r = wait_for_exec(&launch, read_fd);
 	if (r < 0)

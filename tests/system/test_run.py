@@ -104,3 +104,15 @@ def test_without_probes_the_last_whole_heap_is_told(stock, tmp_path):
     report = json.loads(output.read_text())
     assert report["session"]["mode"] == "watch"
     assert report["totals"]["python_live_blocks"] > 200000, report["totals"]
+
+
+@pytest.mark.needs("stock-3.11")
+def test_a_starter_that_ignores_its_children_does_not_keep_it_waiting(stock, tmp_path):
+    def ignore():
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+    program = "import signal; print(signal.getsignal(signal.SIGCHLD).name); raise SystemExit(5)"
+    result = pyleakd("run", "--output", tmp_path / "report.txt", "--", *stock.command, "-c",
+                     program, preexec_fn=ignore)
+    assert result.returncode == 5, result.stderr
+    assert result.stdout == "SIG_IGN\n"  # the command has it as it was
