@@ -97,7 +97,7 @@ def answer_of_tracemalloc(way, leaks, limit):
     with harness.Service("json", leaks, way.options, environment) as target:
         end = time.monotonic() + limit
         looks = []
-        while time.monotonic() < end and len(looks) < 3:
+        while time.monotonic() < end and len(looks) < 6:
             target.program.read(0.5)
             looks = [line for line in target.program.lines if "top" in line]
             for line in looks:

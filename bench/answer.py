@@ -102,8 +102,11 @@ def print_table(cells, options):
         own = [cell for cell in cells if name in (cell.name, "all")]
         times = [cell.seconds if cell.seconds is not None else float("inf") for cell in own]
         found = sum(time < float("inf") for time in times)
-        print(f"{name:<8} named {found} of {len(own)}; median {statistics.median(times):.0f} s, "
-              f"90th percentile {harness.percentile(times, 0.9):.0f}, maximum {max(times):.0f}; "
+        middle, late, last = (f"{time:.0f} s" if time < float("inf") else "beyond the limit"
+                              for time in (statistics.median(times),
+                                           harness.percentile(times, 0.9), max(times)))
+        print(f"{name:<8} named {found} of {len(own)}; median {middle}, 90th percentile {late}, "
+              f"maximum {last}; "
               f"a wrong line first at {sum(cell.wrong for cell in own)} of "
               f"{sum(cell.looks for cell in own)} looks")
 

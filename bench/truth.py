@@ -6,8 +6,7 @@
 
 Five leaks of 2 to 50 KB/s are in one service: each found, called leak or growing, its growth within
 a fifth of what it is? And for each shape alone: does the truth lie within the interval of the
-outstanding bytes? The truth is the zoo's: calls since the session began, times the bytes of a call
-by the allocators' own books.
+outstanding bytes? The truth is the zoo's: the leaks' own pace over the session's duration.
 """
 
 import argparse
@@ -23,6 +22,7 @@ SHAPES = ("dict_among_churn", "tuple_among_churn", "float_among_churn", "list_am
           "exception_with_traceback", "string_keyed_dict", "bound_methods", "slots_objects")
 RATE = 20000
 GROWTH_ERROR = 0.2
+UNSURE_SECONDS = 0.5
 
 
 class Sum:
@@ -47,19 +47,17 @@ class Sum:
 
 
 def observe(name, rates, sizes, options):
-    """A session; the report, and the calls by shape at its beginning, before and after its end."""
+    """A session; the report, and what has leaked meanwhile by shape, at least and at most."""
     leaks = ",".join(f"{shape}={rate / sizes[shape]}" for shape, rate in rates.items())
     with harness.service(name, leaks) as target:
         if name == "flask":
             target.keep_loaded(int(options.seconds + 30))
-        first = target.calls()
         with harness.Session(target.pids[:1], options.budget) as session:
             time.sleep(options.seconds)
-            low = target.calls()
             report = session.finish()[0]
-            high = target.calls()
-    return report, {shape: [sizes[shape] * (calls[shape] - first[shape])
-                            for calls in (low, high)] for shape in rates}
+    seconds = report["session"]["duration_seconds"]
+    return report, {shape: [rate * (seconds - UNSURE_SECONDS), rate * (seconds + UNSURE_SECONDS)]
+                    for shape, rate in rates.items()}
 
 
 def print_five(sizes, options):

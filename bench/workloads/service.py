@@ -39,9 +39,13 @@ class Snapshots:
         if not self.seconds or time.monotonic() < self.next:
             return
         began = time.monotonic()
-        snapshot = tracemalloc.take_snapshot()
+        # As its manual has it: without its own and the importer's.
+        snapshot = tracemalloc.take_snapshot().filter_traces([
+            tracemalloc.Filter(False, "<frozen importlib._bootstrap*"),
+            tracemalloc.Filter(False, tracemalloc.__file__)])
         if self.first:
-            top = snapshot.compare_to(self.first, "lineno")[0]
+            top = max(snapshot.compare_to(self.first, "lineno"),
+                      key=lambda difference: difference.size_diff)
             frame = top.traceback[0]
             print(json.dumps({"top": [frame.filename, frame.lineno], "bytes": top.size_diff,
                               "at": began - self.started,
