@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "service/adhoc.h"
 #include "service/adhoc_private.h"
+#include "service/descriptors.h"
 #include "service/final_report.h"
 #include "service/launch.h"
 #include "service/output.h"
@@ -211,6 +212,7 @@ static int run_command(struct adhoc *adhoc, struct launch *launch)
 	struct waiting waiting = { .adhoc = adhoc, .message = message };
 	int r;
 
+	descriptors_raise_limit();
 	r = launch_until(launch, try_to_attach, &waiting);
 	launch_release(launch);
 	if (r > 0)

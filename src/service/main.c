@@ -6,6 +6,7 @@
 #include "service/adhoc.h"
 #include "service/check.h"
 #include "service/daemon.h"
+#include "service/descriptors.h"
 #include "service/options.h"
 #include "service/replay.h"
 
@@ -35,8 +36,10 @@ int main(int argc, char *argv[])
 	}
 	switch (options.command) {
 	case COMMAND_ATTACH:
+		descriptors_raise_limit();
 		return adhoc_attach(&options);
 	case COMMAND_DAEMON:
+		descriptors_raise_limit();
 		return daemon_run(&options);
 	case COMMAND_RUN:
 		return adhoc_run(&options);

@@ -2,6 +2,7 @@
 """A command that pyleakd starts, from its first instruction to its end, however it ends."""
 
 import json
+import resource
 import signal
 
 import pytest
@@ -116,3 +117,19 @@ def test_a_starter_that_ignores_its_children_does_not_keep_it_waiting(stock, tmp
                      program, preexec_fn=ignore)
     assert result.returncode == 5, result.stderr
     assert result.stdout == "SIG_IGN\n"  # the command has it as it was
+
+
+@pytest.mark.needs("stock-3.11")
+def test_a_low_limit_of_open_files_is_raised_for_us_and_not_for_the_command(stock, tmp_path):
+    def lower():
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (24, hard))  # a session needs some 40
+
+    program = tmp_path / "limit.py"
+    program.write_text("import resource\nprint(resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n")
+    output = tmp_path / "report.json"
+    result = pyleakd("run", "--format", "json", "--output", output, "--", *stock.command, program,
+                     preexec_fn=lower)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "24\n"
+    assert json.loads(output.read_text())["refused"] == []
