@@ -54,6 +54,14 @@ static void tell_sites(struct session *session, unsigned group, enum sample_site
 #define CLOCK_SECONDS_FADE 4.0 /* of windows */
 #define ERROR_BY_CPU 0.3       /* relative, of what CPU times tell: a guess on the safe side */
 
+/* A target that uses more than this of a CPU has nothing to make up for: it was not waiting. */
+#define BUSY_PACE 0.5
+/*
+ * One that waits much may have done nothing in a short window, by chance: so
+ * many seconds at its usual pace are counted with what was seen.
+ */
+#define PRIOR_SECONDS 0.05
+
 /* CPU seconds of its own that the target uses in a second, without what the probes take. */
 static double usual_pace(const struct session *session, double now)
 {
@@ -108,7 +116,9 @@ static double pace_inside(const struct session *session, const struct sampling_c
 		inside = clock->hits / clock->expected_hits;
 		*ret_error = 1 / sqrt(clock->hits);
 	} else if (pace >= IDLE_PACE && clock->seconds > 0) {
-		inside = clock->own_seconds / (clock->seconds * pace);
+		double prior = pace > BUSY_PACE ? 0 : PRIOR_SECONDS;
+
+		inside = (clock->own_seconds + prior * pace) / ((clock->seconds + prior) * pace);
 	}
 	return fmin(fmax(inside, PACE_MIN), PACE_MAX);
 }
@@ -133,8 +143,6 @@ static void weigh_windows(struct session *session, unsigned group, double now)
 							clock->kept[i].seconds, pace));
 }
 
-/* A target that uses more than this of a CPU has nothing to make up for: it was not waiting. */
-#define BUSY_PACE 0.5
 #define SETTLE_SECONDS_MAX 0.05
 
 /*
