@@ -16,8 +16,12 @@
 struct sampled_evidence {
 	struct judgement whole; /* of what grows if this site does, from counters without sampling */
 	struct judgement own; /* of the site's own estimates */
-	/* Living samples by when they were made: the session in equal parts, oldest first. */
-	unsigned counts[SAMPLED_SLICES];
+	/*
+	 * What lives by when it was made: the session in equal parts, oldest first.  With weights:
+	 * a site that was always on and then in windows has few samples of the later half, not
+	 * little that was made in it.
+	 */
+	double counts[SAMPLED_SLICES];
 	unsigned draws; /* independent looks in which it was met: windows, or slices when always on */
 	double outstanding_bytes;
 	double growth_bytes_per_second, growth_low, growth_high; /* NAN: not known */

@@ -267,6 +267,8 @@ int samples_types(const struct samples *samples, const struct samples_query *que
 struct samples_cohorts {
 	uint64_t stack;
 	uint32_t counts[SAMPLES_SLICES]; /* the session in equal slices, oldest first */
+	uint32_t always_on[SAMPLES_SLICES]; /* of these, of no window */
+	double estimated_counts[SAMPLES_SLICES]; /* with all weights */
 	uint32_t count;
 	double oldest_seconds; /* age */
 	double older_half_ratio; /* share made in the older half of the session, by count */

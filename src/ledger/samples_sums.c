@@ -216,12 +216,15 @@ static unsigned int slice_of(const struct slot *slot, double time)
 	return share < 1 ? (unsigned int)(share * SAMPLES_SLICES) : SAMPLES_SLICES - 1;
 }
 
-static void cohorts_add(struct samples_cohorts *sum, const struct slot *slot, double time)
+static void cohorts_add(struct samples_cohorts *sum, const struct slot *slot,
+			const struct window_record *window, double time)
 {
 	double age = time - (double)slot->seen / TICKS_PER_SECOND;
 	unsigned int slice = slice_of(slot, time);
 
 	sum->counts[slice]++;
+	sum->always_on[slice] += !window;
+	sum->estimated_counts[slice] += expansion_of(slot) * (window ? window->weight : 1);
 	sum->count++;
 	sum->oldest_seconds = fmax(sum->oldest_seconds, age);
 	/* Until the end the number of them. */
@@ -243,7 +246,8 @@ int samples_cohorts(const struct samples *samples, const struct samples_query *q
 		uint16_t window;
 
 		if (query_takes(samples, query, slot, &window))
-			cohorts_add(&by_index[slot->stack], slot, query->time);
+			cohorts_add(&by_index[slot->stack], slot,
+				    window ? &samples->windows[window] : NULL, query->time);
 	}
 	for (size_t i = 0; i < samples->n_stacks; i++) {
 		if (!by_index[i].count)

@@ -183,8 +183,11 @@ static int add_cohorts(const struct session *session, const struct samples_query
 		struct site_estimate *site =
 			&sites[stacks_site_of(session->stacks, cohorts[i].stack)];
 
-		for (unsigned slice = 0; slice < SAMPLED_SLICES; slice++)
+		for (unsigned slice = 0; slice < SAMPLED_SLICES; slice++) {
 			site->counts[slice] += cohorts[i].counts[slice];
+			site->always_on[slice] += cohorts[i].always_on[slice];
+			site->made[slice] += cohorts[i].estimated_counts[slice];
+		}
 	}
 	return 0;
 }

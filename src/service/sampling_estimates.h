@@ -23,10 +23,12 @@ struct site_estimate {
 	struct estimate_interval bytes; /* outstanding, everything */
 	double objects;
 	double raw_bytes; /* of samples, before calibration */
-	/* Of bytes, before calibration: outside of pymalloc's pools; what objects own, there or not. */
+	/* Of bytes, uncalibrated: outside of pymalloc's pools; what objects own, there or not. */
 	double chunk_bytes, buffer_bytes;
 	double mapped_bytes; /* of bytes; exact */
-	unsigned counts[SAMPLED_SLICES];
+	unsigned counts[SAMPLED_SLICES]; /* samples, by when they were made */
+	unsigned always_on[SAMPLED_SLICES]; /* of these, of no window */
+	double made[SAMPLED_SLICES]; /* the same with their weights */
 	uint32_t windows; /* that have anything of it */
 	uint64_t survivors; /* samples that live, as many as there are */
 	uint64_t seen[SITE_VANTAGES]; /* of these, all the time; in windows of each stream */

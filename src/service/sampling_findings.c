@@ -73,8 +73,9 @@ static void to_line(const struct site_estimate *site, const struct candidate *ca
 		.bytes = candidate->bytes,
 		.vantage = vantage_of(site),
 	};
+	/* The few of windows, before the site was always on, would only blur the others. */
 	for (unsigned i = 0; i < SAMPLED_SLICES; i++)
-		ret->counts[i] = site->counts[i];
+		ret->counts[i] = ret->vantage ? site->counts[i] : site->always_on[i];
 }
 
 /* A leak must not stand beneath what only grows: the head is of the surest. */

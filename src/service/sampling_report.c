@@ -102,19 +102,40 @@ static struct judgement judge_whole(const struct session *session, const struct 
 	return heap;
 }
 
+#define NEEDED_RATIO_MIN 0.5
+
 /* What most of the estimate rests on: survivors, or what made the heap larger. */
-static const unsigned *counts_of(const struct site_estimate *site)
+static bool is_by_growth(const struct site_estimate *site)
 {
-	return site->growth.bytes > site->bytes.value / 2 ? site->growth.counts : site->counts;
+	return site->growth.bytes > site->bytes.value / 2;
 }
 
-static unsigned draws_of(const struct site_estimate *site)
+static unsigned slices_of(const unsigned *counts)
 {
 	unsigned slices = 0;
 
 	for (unsigned i = 0; i < SAMPLED_SLICES; i++)
-		slices += counts_of(site)[i] > 0;
+		slices += counts[i] > 0;
 	return slices;
+}
+
+/*
+ * Whether growth tells better when it was made: survivors name the site, and it needed about as
+ * much memory as they weigh, in more of the session than they were met in.
+ */
+static bool growth_decides(const struct site_estimate *site)
+{
+	double needed = (double)(site->growth.pool_bytes + site->growth.break_bytes);
+
+	return is_by_growth(site) ||
+	       (needed >= NEEDED_RATIO_MIN * site->bytes.value &&
+		slices_of(site->growth.counts) >= SAMPLED_DRAWS_LEAK &&
+		slices_of(site->growth.counts) > slices_of(site->counts));
+}
+
+static unsigned draws_of(const struct site_estimate *site)
+{
+	return slices_of(growth_decides(site) ? site->growth.counts : site->counts);
 }
 
 /* Mappings are known whole: their own series speaks for them. */
@@ -137,10 +158,10 @@ static void judge_estimate(const struct session *session, uint64_t key,
 		return;
 	}
 	for (unsigned i = 0; i < SAMPLED_SLICES; i++)
-		evidence.counts[i] = counts_of(site)[i];
+		evidence.counts[i] = growth_decides(site) ? site->growth.counts[i] : site->made[i];
 	sampled_judge(&evidence, ret);
 	/* Who needed more is not always who keeps it. */
-	if (ret->verdict == VERDICT_LEAK && site->growth.bytes > site->bytes.value / 2)
+	if (ret->verdict == VERDICT_LEAK && is_by_growth(site))
 		ret->verdict = VERDICT_GROWING;
 }
 
