@@ -109,6 +109,35 @@ static void every_kind_has_windows_with_all_that_is_not_on(void **state)
 	world_done(&world);
 }
 
+/* What a caller shows in a window its creation shows as well: it is on, or it is out. */
+static void callers_are_in_windows_while_heat_is_learned_alone(void **state)
+{
+	size_t learned_with = 0;
+
+	(void)state;
+	world_init(&world, 100, 0.01, 44);
+	for (size_t i = 0; i < 100; i++) {
+		world.kinds[i] = i == 0 ? SITE_CREATE : SITE_CALLER;
+		world.rates[i] = i == 0 ? 1e6 : i < 10 ? 1e5 : i < 20 ? 3e4 : 1;
+	}
+	run(120);
+	for (size_t i = 0; i < world.n_openings; i++) {
+		const struct opening *opening = &world.openings[i];
+
+		if (opening->group < GOVERNOR_GROUP_CREATIONS)
+			continue;
+		if (opening->learning)
+			learned_with += opening->n_sites == 100;
+		else
+			assert_int_equal(opening->n_sites, 1);
+	}
+	assert_true(learned_with > 0);
+	assert_true(windows_of(GOVERNOR_GROUP_CREATIONS) >= 10);
+	for (uint16_t i = 1; i < 100; i++)
+		assert_true(governor_site_duty(world.governor, i) == (i < 20 ? 0 : 1));
+	world_done(&world);
+}
+
 /* Too hot to be on, cheap enough for longer: each has its turn in every round. */
 static void lukewarm_sites_have_slices(void **state)
 {
@@ -345,6 +374,7 @@ int main(void)
 		cmocka_unit_test(reallocs_two_ends_go_together),
 		cmocka_unit_test(quiet_targets_get_longer_windows),
 		cmocka_unit_test(every_kind_has_windows_with_all_that_is_not_on),
+		cmocka_unit_test(callers_are_in_windows_while_heat_is_learned_alone),
 		cmocka_unit_test(lukewarm_sites_have_slices),
 		cmocka_unit_test(windows_move_to_where_survivors_come_from),
 		cmocka_unit_test(strata_cover_the_time_without_gap_or_overlap),
