@@ -78,6 +78,27 @@ static void to_line(const struct site_estimate *site, const struct candidate *ca
 		ret->counts[i] = ret->vantage ? site->counts[i] : site->always_on[i];
 }
 
+/*
+ * Sites come on one after the other, in the first seconds: lines are compared
+ * from when all of them were, if that is in the session's first half.
+ */
+static void cut_beginnings(struct finding_line *lines, size_t n)
+{
+	unsigned common = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		unsigned first = 0;
+
+		while (first < SAMPLED_SLICES && !lines[i].counts[first])
+			first++;
+		if (!lines[i].vantage && first < SAMPLED_SLICES / 2 && first + 1 > common)
+			common = first + 1;
+	}
+	for (size_t i = 0; i < n; i++)
+		for (unsigned slice = 0; slice < common && !lines[i].vantage; slice++)
+			lines[i].counts[slice] = 0;
+}
+
 /* A leak must not stand beneath what only grows: the head is of the surest. */
 static void settle_heads(const struct candidate *candidates, const struct judgement *judgements,
 			 struct finding_place *places, size_t n)
@@ -114,6 +135,7 @@ int sampling_findings(const struct site_estimate *sites, const struct judgement 
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++)
 		to_line(&sites[candidates[i].site], &candidates[i], &lines[i]);
+	cut_beginnings(lines, n);
 	r = findings_group(lines, n, SAMPLED_SLICES, NULL, 0, places);
 	if (r < 0)
 		return r;
