@@ -64,6 +64,16 @@ static bool is_at_its_end(struct session *session)
 	return session->moment != MOMENT_SESSION_END;
 }
 
+/* What an object owns is counted with it, and not once more as a chunk of the C library's. */
+static void leave_to_owner(struct samples *samples, const struct liveness_look *look)
+{
+	if (look->kind != LIVENESS_OBJECT ||
+	    (look->answer != LIVENESS_LIVE && look->answer != LIVENESS_CHANGED))
+		return;
+	for (size_t i = 0; i < look->n_buffers; i++)
+		samples_free_seen(samples, look->buffers[i]);
+}
+
 /* One batch; returns how many were due, or -errno. */
 static ssize_t look_at_batch(struct session *session, double time_seconds, struct sample_due *due,
 			     struct liveness_look *looks, struct sample_seen *seen)
@@ -88,6 +98,8 @@ static ssize_t look_at_batch(struct session *session, double time_seconds, struc
 		return 0;
 	for (size_t i = 0; i < n; i++)
 		to_seen(session, &due[i], &looks[i], &seen[i]);
+	for (size_t i = 0; i < n; i++)
+		leave_to_owner(sampling->samples, &looks[i]);
 	samples_looked(sampling->samples, time_seconds, seen, n);
 	return (ssize_t)n;
 }
