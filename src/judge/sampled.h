@@ -14,7 +14,8 @@
 #define SAMPLED_SLICES 16
 
 struct sampled_evidence {
-	struct judgement whole; /* of what grows if this site does, from counters without sampling */
+	/* Of what grows if this site does, from counters without a sampling error. */
+	struct judgement whole;
 	struct judgement own; /* of the site's own estimates */
 	/*
 	 * What lives by when it was made: the session in equal parts, oldest first.  With weights:
@@ -22,7 +23,7 @@ struct sampled_evidence {
 	 * little that was made in it.
 	 */
 	double counts[SAMPLED_SLICES];
-	unsigned draws; /* independent looks in which it was met: windows, or slices when always on */
+	unsigned draws; /* parts of the session in which it was met */
 	double outstanding_bytes;
 	double growth_bytes_per_second, growth_low, growth_high; /* NAN: not known */
 };

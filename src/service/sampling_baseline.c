@@ -106,7 +106,7 @@ int baseline_look(struct baseline *baseline, struct liveness *liveness)
 			looks[n++] = (struct liveness_look){
 				.address = baseline->classes[i].addresses[j],
 				.kind = LIVENESS_POOL_BLOCK,
-				/* Whatever it holds: only that the block is given out, of its size. */
+				/* Whatever it holds, if only it is given out. */
 				.has_fingerprint = true,
 				.size_bytes = (i + 1ull) * CLASS_STEP,
 			};

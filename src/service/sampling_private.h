@@ -114,7 +114,7 @@ struct sampling {
 	struct sampling_forks forks;
 	struct sampling_room room;
 	struct sampling_growth *growth; /* probes of what makes the heap larger */
-	double learned_at; /* when the last group of always-on sites came in, at first; 0: not yet */
+	double learned_at; /* when all always-on sites were in for the first time; 0: not yet */
 	uint64_t windows, limits;
 
 	struct census_totals baseline, totals; /* of the pools */
@@ -138,7 +138,7 @@ uint64_t sampling_group_hits(const struct session *session, unsigned group);
 int sampling_count_sites(struct session *session);
 
 /* sampling_windows.c */
-/* A window that was opened begins, if its time has come; until then: when that is. INFINITY: none. */
+/* A window that was opened begins, if its time has come; else when that is. INFINITY: none. */
 double sampling_arm(struct session *session, double now);
 int sampling_open_group(struct session *session, const struct governor_step *step, double now);
 void sampling_close_group(struct session *session, unsigned group, double now);

@@ -176,7 +176,8 @@ static void cut_strata(struct session *session, double now)
 		if (clock->n_windows == 0 || *covered <= now)
 			continue;
 		last = &clock->kept[(clock->n_windows - 1) % SAMPLING_WINDOWS_KEPT];
-		last->stratum_seconds = fmax(last->stratum_seconds - (*covered - now), last->seconds);
+		last->stratum_seconds =
+			fmax(last->stratum_seconds - (*covered - now), last->seconds);
 		*covered = now;
 		weigh_windows(session, kinds[i], now);
 	}
