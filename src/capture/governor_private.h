@@ -24,6 +24,12 @@
 #define SLICES_KEEP 0.2
 /* Whatever other probes take, sites keep this part of the share. */
 #define SITES_KEEP 0.1
+/*
+ * A caller is on if it takes at most this of what may be on: what it adds to its
+ * creation's windows is exactness, where little of its type passes elsewhere, and
+ * the windows would pay for it.
+ */
+#define CALLER_SHARE 0.02
 /* What is on may exceed its share so far before the hottest goes: rates wander. */
 #define ALWAYS_ON_HYSTERESIS 1.25
 /* … but not over a minute. */

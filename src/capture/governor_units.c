@@ -303,6 +303,24 @@ bool trip_can_be_paid(const struct governor *governor, double now)
 	       account_allowed(account, now, governor->budget) * BUDGET_USED;
 }
 
+static double caller_rate_allowed(const struct governor *governor)
+{
+	return units_on_rate_allowed(governor) * CALLER_SHARE;
+}
+
+static void trim_callers(struct governor *governor, double now)
+{
+	double allowed = caller_rate_allowed(governor) * ALWAYS_ON_HYSTERESIS;
+
+	for (size_t i = 0; i < governor->n_units; i++) {
+		struct unit *unit = &governor->units[i];
+
+		if (unit->caller && unit->group != NO_GROUP && unit->counted &&
+		    unit->rate > allowed)
+			unit_drop(governor, unit, now);
+	}
+}
+
 /*
  * The next stage: the cheapest that wait, of one group, while they fit.  Nothing
  * fits: the climb is over, and what waits is looked at rarely from then on.
@@ -327,6 +345,8 @@ void units_admit(struct governor *governor, double now)
 
 		if (unit->rate > room * part)
 			break;
+		if (unit->caller && unit->rate > caller_rate_allowed(governor))
+			continue;
 		/* Native sites, among the others by heat, have a group of their own. */
 		if (slot != NO_GROUP && slot_of(governor, unit) != slot)
 			continue;
@@ -369,6 +389,7 @@ void units_trim(struct governor *governor, double now)
 	bool over_minute = on_share_spent(governor, now);
 	size_t n = 0;
 
+	trim_callers(governor, now);
 	if (sum <= allowed * ALWAYS_ON_HYSTERESIS && !over_minute)
 		return;
 	/* The minute is spent: down to a quarter, until old cells have left the books. */

@@ -118,7 +118,7 @@ static void callers_are_in_windows_while_heat_is_learned_alone(void **state)
 	world_init(&world, 100, 0.01, 44);
 	for (size_t i = 0; i < 100; i++) {
 		world.kinds[i] = i == 0 ? SITE_CREATE : SITE_CALLER;
-		world.rates[i] = i == 0 ? 1e6 : i < 10 ? 1e5 : i < 20 ? 3e4 : 1;
+		world.rates[i] = i == 0 ? 1e6 : i < 10 ? 1e5 : i < 15 ? 3e4 : i < 20 ? 500 : 1;
 	}
 	run(120);
 	for (size_t i = 0; i < world.n_openings; i++) {
