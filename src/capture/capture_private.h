@@ -102,6 +102,7 @@ struct capture {
 	struct window_site *window_sites; /* the programs' own, mapped from load on */
 	struct pool_set *pool_sets;
 	struct capture_priority_use priority_use;
+	struct priority hurry; /* raised while a window is open */
 
 	struct capture_refusal refusals[REFUSALS_MAX];
 	size_t n_refusals;

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "capture/capture_private.h"
+#include "capture/windows.h"
 
 /* The lowest of the real-time priorities is above all that is none. */
 #define PRIORITY_REAL_TIME 1
@@ -88,4 +89,18 @@ void priority_look(struct priority *priority)
 		return;
 	priority_give_back(priority);
 	priority->use->cut_short++;
+}
+
+void capture_hurry(struct capture *capture, bool on)
+{
+	if (!on)
+		priority_give_back(&capture->hurry);
+	else if (capture->hurry.raised == PRIORITY_AS_IT_WAS)
+		priority_raise(&capture->hurry, &capture->priority_use);
+}
+
+void capture_hurry_look(struct capture *capture)
+{
+	if (capture->hurry.raised != PRIORITY_AS_IT_WAS)
+		priority_look(&capture->hurry);
 }

@@ -106,5 +106,13 @@ struct capture_priority_use {
 	uint64_t cut_short; /* given back before the work was done: its time was over */
 };
 void capture_priority_use(const struct capture *capture, struct capture_priority_use *ret);
+/*
+ * Raises it, until it is given back, for as long as a window is open: on a host
+ * whose processors are busy the window would otherwise last until this thread
+ * has its turn.  Bounded by its CPU time like the above, if it is looked at now
+ * and then.
+ */
+void capture_hurry(struct capture *capture, bool on);
+void capture_hurry_look(struct capture *capture);
 
 #endif

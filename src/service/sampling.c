@@ -286,6 +286,7 @@ int sampling_step(struct session *session, double time_seconds, double *ret_next
 	*ret_next_seconds = INFINITY;
 	if (session->state != SESSION_PROBED)
 		return 0;
+	capture_hurry_look(session->capture);
 	r = session_consume(session, 0);
 	if (r < 0)
 		return r;

@@ -225,6 +225,7 @@ int sampling_open_group(struct session *session, const struct governor_step *ste
 		governor_note_opened(sampling->governor, step->group, now, opening->attach_seconds);
 		return 0;
 	}
+	capture_hurry(session->capture, true);
 	opening->hits_max = step->hits_max;
 	opening->arming = true;
 	opening->arm_at = now + settle_seconds(session, opening, now);
@@ -300,6 +301,7 @@ static void end_window(struct session *session, struct sampling_opening *opening
 			.stratum_seconds = stratum_of(sampling, opening, closed),
 		};
 	weigh_windows(session, group, closed);
+	capture_hurry(session->capture, false);
 	sampling->open_window = 0;
 	turn_give(session->options.turn, session);
 	sampling->closing_position = UINT64_MAX;
