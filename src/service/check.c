@@ -215,7 +215,7 @@ static void plan_rows(struct table_text *table, const char *name, const struct p
 		[SITE_NATIVE_FREE] = "free()",
 		[SITE_REALLOC_ENTER] = "realloc",
 		[SITE_REALLOC_RETURN] = "realloc's return",
-		[SITE_CALLER] = "behind constructors' calls",
+		[SITE_CALLER] = "behind allocators' calls",
 	};
 	_cleanup_buffer_ struct buffer list = buffer_init(1024);
 	size_t cheap = 0;
