@@ -30,6 +30,8 @@
  * the windows would pay for it.
  */
 #define CALLER_SHARE 0.02
+/* In the first windows, a few ms of a slowed target, rates look so much higher. */
+#define CALLER_GUESS 16
 /* What is on may exceed its share so far before the hottest goes: rates wander. */
 #define ALWAYS_ON_HYSTERESIS 1.25
 /* … but not over a minute. */

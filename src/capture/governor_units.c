@@ -308,6 +308,12 @@ static double caller_rate_allowed(const struct governor *governor)
 	return units_on_rate_allowed(governor) * CALLER_SHARE;
 }
 
+/* No later window corrects what the first ones made of a caller: it is tried. */
+static double rate_expected(const struct unit *unit)
+{
+	return unit->caller && !unit->counted ? unit->rate / CALLER_GUESS : unit->rate;
+}
+
 static void trim_callers(struct governor *governor, double now)
 {
 	double allowed = caller_rate_allowed(governor) * ALWAYS_ON_HYSTERESIS;
@@ -343,14 +349,15 @@ void units_admit(struct governor *governor, double now)
 		struct unit *unit = &governor->units[governor->order[i]];
 		double part = governor->climbing && unit->drops == 0 ? 1 : RETRIAL_ROOM;
 
-		if (unit->rate > room * part)
-			break;
-		if (unit->caller && unit->rate > caller_rate_allowed(governor))
+		if (unit->caller && unit->counted && unit->rate > caller_rate_allowed(governor))
+			continue;
+		if (rate_expected(unit) > room * part)
 			continue;
 		/* Native sites, among the others by heat, have a group of their own. */
 		if (slot != NO_GROUP && slot_of(governor, unit) != slot)
 			continue;
 		slot = slot_of(governor, unit);
+		unit->rate = rate_expected(unit);
 		room -= unit->rate;
 		unit_put_in(governor, unit, now);
 		taken++;
