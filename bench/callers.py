@@ -6,7 +6,7 @@
                [--service NAME] [SHAPE...]                                       (as root)
 
 Shapes of the zoo leak inside a service that allocates as fast as it can, with and without these
-sites in turn (PYLEAKD_NO_CALLERS): the seconds until the marked line stood first in three looks in
+sites in turn (PYLEAKD_CALLERS): the seconds until the marked line stood first in three looks in
 a row, a look a second, whatever the verdict; and in how many looks another line stood first.
 """
 
@@ -69,9 +69,9 @@ def main():
         rows = {False: [], True: []}
         for number in range(2 * options.rounds):
             without = number % 2 == 1
-            os.environ.pop("PYLEAKD_NO_CALLERS", None)
-            if without:
-                os.environ["PYLEAKD_NO_CALLERS"] = "1"
+            os.environ.pop("PYLEAKD_CALLERS", None)
+            if not without:
+                os.environ["PYLEAKD_CALLERS"] = "1"
             rows[without].append(look(shape, options))
         cells = []
         for without in (False, True):

@@ -178,7 +178,7 @@ int probing_start(struct session *session)
 			 &(struct opening_plan_options){
 				 .native = session->options.native,
 				 .callers = session->options.sampled &&
-					    !getenv("PYLEAKD_NO_CALLERS"), /* for bench/ */
+					    getenv("PYLEAKD_CALLERS"), /* bench/callers.py */
 				 .plan_cache = session->options.plan_cache,
 			 },
 			 message);

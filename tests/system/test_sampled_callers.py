@@ -32,7 +32,8 @@ def run(name):
             program.read(60)
             with support.session("--pid", program.pid, "--mode", "sampled", "--budget", "5",
                                  "--format", "json", "--output", output,
-                                 stdout=subprocess.DEVNULL) as process:
+                                 stdout=subprocess.DEVNULL,
+                                 env=support.environment(PYLEAKD_CALLERS="1")) as process:
                 support.wait_attached(program.pid, settled_seconds=0)
                 program.say("go")
                 end = time.monotonic() + SECONDS
