@@ -103,6 +103,7 @@ static struct judgement judge_whole(const struct session *session, const struct 
 }
 
 #define NEEDED_RATIO_MIN 0.5
+#define NEEDED_RATIO_MAX 4
 
 /* What most of the estimate rests on: survivors, or what made the heap larger. */
 static bool is_by_growth(const struct site_estimate *site)
@@ -121,7 +122,8 @@ static unsigned slices_of(const unsigned *counts)
 
 /*
  * Whether growth tells better when it was made: survivors name the site, and it needed about as
- * much memory as they weigh, in more of the session than they were met in.
+ * much memory as they weigh, in more of the session than they were met in.  A line that needed
+ * far more than it keeps is churn that takes what a leak leaves it.
  */
 static bool growth_decides(const struct site_estimate *site)
 {
@@ -129,6 +131,8 @@ static bool growth_decides(const struct site_estimate *site)
 
 	return is_by_growth(site) ||
 	       (needed >= NEEDED_RATIO_MIN * site->bytes.value &&
+		needed <= NEEDED_RATIO_MAX * site->bytes.value &&
+		slices_of(site->counts) >= SAMPLED_DRAWS_GROWING &&
 		slices_of(site->growth.counts) >= SAMPLED_DRAWS_LEAK &&
 		slices_of(site->growth.counts) > slices_of(site->counts));
 }
@@ -161,7 +165,7 @@ static void judge_estimate(const struct session *session, uint64_t key,
 		evidence.counts[i] = growth_decides(site) ? site->growth.counts[i] : site->made[i];
 	sampled_judge(&evidence, ret);
 	/* Who needed more is not always who keeps it. */
-	if (ret->verdict == VERDICT_LEAK && is_by_growth(site))
+	if (ret->verdict == VERDICT_LEAK && growth_decides(site))
 		ret->verdict = VERDICT_GROWING;
 }
 
