@@ -40,10 +40,13 @@ static double draws_confidence(unsigned draws)
 
 static enum verdict verdict_of(const struct sampled_evidence *evidence)
 {
-	enum verdict whole = evidence->whole.verdict;
+	enum verdict whole = evidence->whole.verdict, own = evidence->own.verdict;
 
 	if (whole == VERDICT_WARMING || whole == VERDICT_STABLE)
 		return whole;
+	/* One object that grows is met once: its series tells, where it is exact. */
+	if (evidence->exact && (own == VERDICT_GROWING || own == VERDICT_LEAK))
+		return own < whole ? own : whole;
 	if (!survivors_last(evidence) || !has_a_share(evidence) || evidence->growth_high <= 0 ||
 	    evidence->draws < SAMPLED_DRAWS_GROWING)
 		return VERDICT_STABLE;

@@ -24,6 +24,7 @@ struct sampled_evidence {
 	 */
 	double counts[SAMPLED_SLICES];
 	unsigned draws; /* parts of the session in which it was met */
+	bool exact; /* it was seen whole, all the time: its own series has no sampling error */
 	double outstanding_bytes;
 	double growth_bytes_per_second, growth_low, growth_high; /* NAN: not known */
 };

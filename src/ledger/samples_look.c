@@ -124,8 +124,8 @@ static void count_changes(struct slot *slot, bool changed)
 {
 	if (slot->state == SLOT_CANDIDATE)
 		slot->changes = 1;
-	else if (!changed)
-		slot->changes = 0;
+	else if (!changed) /* what has changed often rests for as long before it is believed */
+		slot->changes -= slot->changes > 0;
 	else if (slot->changes < CHANGES_MAX)
 		slot->changes++;
 }

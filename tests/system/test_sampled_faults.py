@@ -150,6 +150,11 @@ def forked(target, text):
     return child, child.wait(lambda n: n == 0)
 
 
+def refused(report):
+    """Probes of new pools may be too hot for a busy target, which is told: that is no fault."""
+    return [row for row in report["refused"] if row["what"] != "probes of new pools"]
+
+
 def test_a_fork_drops_all_probes_and_they_come_back(stock, tmp_path):
     with Program(stock, tmp_path, busy(tmp_path)) as target:
         target.expect("ready")
@@ -206,7 +211,7 @@ def test_a_command_that_is_started_drops_nothing(stock, tmp_path):
             # Were they dropped for each, none would be in for so long as 30 commands take.
             assert stay(text, seconds=3), "probes went"
             report, = end(process)
-        assert not report["refused"], report["refused"]
+        assert not refused(report), report["refused"]
         assert_whole(target.pid)
 
 
@@ -303,7 +308,7 @@ def test_a_target_that_ends_in_a_window_ends_the_session(stock, tmp_path, how, l
         assert process.returncode == 0, stderr[-2000:]
         report = json.loads(stdout)
         assert report["session"]["windows"] > 0
-        assert how == signal.SIGUSR2 or not report["refused"], report["refused"]
+        assert how == signal.SIGUSR2 or not refused(report), report["refused"]
         if how == signal.SIGUSR2:
             target.expect("ready", after=1)
             assert_whole(target.pid)

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* Survivors name, growth decides. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "judge/sampled.h"
+
+/* A line that leaks in a heap that does: as much in each part of the session. */
+static struct sampled_evidence leaking(void)
+{
+	struct sampled_evidence evidence = {
+		.whole = {.verdict = VERDICT_LEAK,
+			  .growth_bytes_per_second = 20000,
+			  .confidence_ratio = 0.99},
+		.draws = SAMPLED_SLICES,
+		.outstanding_bytes = 600000,
+		.growth_bytes_per_second = 20000,
+		.growth_low = 15000,
+		.growth_high = 25000,
+	};
+
+	for (unsigned i = 0; i < SAMPLED_SLICES; i++)
+		evidence.counts[i] = 10;
+	return evidence;
+}
+
+static enum verdict verdict(const struct sampled_evidence *evidence)
+{
+	struct judgement judgement;
+
+	sampled_judge(evidence, &judgement);
+	return judgement.verdict;
+}
+
+static void a_line_that_leaks_in_a_heap_that_grows_is_a_leak(void **state)
+{
+	struct sampled_evidence evidence = leaking();
+	struct judgement judgement;
+
+	(void)state;
+	sampled_judge(&evidence, &judgement);
+	assert_int_equal(judgement.verdict, VERDICT_LEAK);
+	assert_true(judgement.confidence_ratio == 0.99); /* the less certain of the two */
+	assert_true(judgement.growth_bytes_per_second == 20000);
+}
+
+static void survivors_alone_decide_nothing(void **state)
+{
+	struct sampled_evidence evidence = leaking();
+
+	(void)state;
+	evidence.whole.verdict = VERDICT_STABLE;
+	assert_int_equal(verdict(&evidence), VERDICT_STABLE);
+	evidence.exact = true;
+	evidence.own.verdict = VERDICT_LEAK;
+	assert_int_equal(verdict(&evidence), VERDICT_STABLE);
+	evidence.whole.verdict = VERDICT_WARMING;
+	assert_int_equal(verdict(&evidence), VERDICT_WARMING);
+}
+
+static void what_lives_for_a_while_only_is_no_leak(void **state)
+{
+	struct sampled_evidence young = leaking(), old = leaking();
+
+	(void)state;
+	for (unsigned i = 0; i < SAMPLED_SLICES - 2; i++)
+		young.counts[i] = 0;
+	assert_int_equal(verdict(&young), VERDICT_STABLE);
+	/* Nor what was made at the start. */
+	for (unsigned i = 2; i < SAMPLED_SLICES; i++)
+		old.counts[i] = 0;
+	assert_int_equal(verdict(&old), VERDICT_STABLE);
+}
+
+static void few_draws_are_little_evidence(void **state)
+{
+	struct sampled_evidence evidence = leaking();
+
+	(void)state;
+	evidence.draws = SAMPLED_DRAWS_LEAK - 1;
+	assert_int_equal(verdict(&evidence), VERDICT_GROWING);
+	evidence.draws = SAMPLED_DRAWS_GROWING - 1;
+	assert_int_equal(verdict(&evidence), VERDICT_STABLE);
+	/* One object that grows is met once: where it is seen whole, its series tells. */
+	evidence.exact = true;
+	evidence.own.verdict = VERDICT_LEAK;
+	assert_int_equal(verdict(&evidence), VERDICT_LEAK);
+	evidence.whole.verdict = VERDICT_GROWING;
+	assert_int_equal(verdict(&evidence), VERDICT_GROWING);
+}
+
+static void a_hundredth_of_the_growth_is_not_worth_a_verdict(void **state)
+{
+	struct sampled_evidence evidence = leaking();
+
+	(void)state;
+	evidence.growth_bytes_per_second = 150;
+	assert_int_equal(verdict(&evidence), VERDICT_STABLE);
+}
+
+static void a_heap_that_may_grow_makes_no_leak(void **state)
+{
+	struct sampled_evidence evidence = leaking();
+
+	(void)state;
+	evidence.whole.verdict = VERDICT_GROWING;
+	assert_int_equal(verdict(&evidence), VERDICT_GROWING);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_line_that_leaks_in_a_heap_that_grows_is_a_leak),
+		cmocka_unit_test(survivors_alone_decide_nothing),
+		cmocka_unit_test(what_lives_for_a_while_only_is_no_leak),
+		cmocka_unit_test(few_draws_are_little_evidence),
+		cmocka_unit_test(a_hundredth_of_the_growth_is_not_worth_a_verdict),
+		cmocka_unit_test(a_heap_that_may_grow_makes_no_leak),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
