@@ -4,6 +4,7 @@ charged to the line that leaks, with the sites behind allocators' calls in.
 """
 
 import json
+import os
 import re
 import subprocess
 import tempfile
@@ -16,6 +17,7 @@ import pytest
 import support
 
 pytestmark = pytest.mark.needs("pyleakd", "root", "btf", "uprobe-multi", "pyenv-3.11")
+half_a_minute = pytest.mark.skipif(not os.environ.get("SLOW"), reason="SLOW=1 runs it")
 
 SECONDS = 30
 RATE = 2000  # calls a second; ten times as many churn: too many for the one creation to stay on
@@ -56,6 +58,7 @@ def bytes_of(report, name, function):
                       and frame["file"].endswith(f"{name}.py") for frame in site["stack"]))
 
 
+@half_a_minute
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_churn_of_the_same_type_is_not_charged(reports, name):
     report = reports[name]

@@ -95,6 +95,10 @@ class Text:
         raise AssertionError(f"{self.breakpoints()} breakpoints after {timeout} s")
 
 
+# Half a minute each, and not of the things that break a target: SLOW=1 runs them.
+half_a_minute = pytest.mark.skipif(not os.environ.get("SLOW"), reason="SLOW=1 runs it")
+
+
 def busy(directory):
     (directory / "busy_forks.py").write_text(BUSY)
     return "busy_forks.py"
@@ -180,6 +184,7 @@ def test_a_fork_drops_all_probes_and_they_come_back(stock, tmp_path):
         goes_on(target)
 
 
+@half_a_minute
 def test_a_target_that_forks_often_is_watched_and_that_is_told(stock):
     with Program(stock, TARGETS, "forker.py") as target:
         target.expect("ready")
@@ -333,6 +338,7 @@ while True:
 """
 
 
+@half_a_minute
 @pytest.mark.parametrize("how, moment", [(signal.SIGTERM, "finalization"),
                                          (signal.SIGKILL, "exit"), (signal.SIGUSR2, "exec")],
                          ids=["finalization", "sigkill", "exec"])
@@ -393,6 +399,7 @@ def loaded(count, nice):
 LEARNING_SECONDS = 0.06
 
 
+@half_a_minute
 def test_on_a_loaded_machine_windows_are_late_and_the_books_within_the_budget(stock):
     with Program(stock, WORKLOADS, "handler.py") as target:
         target.expect("ready")
@@ -406,6 +413,7 @@ def test_on_a_loaded_machine_windows_are_late_and_the_books_within_the_budget(st
         target.expect("requests", after=len(target.lines))
 
 
+@half_a_minute
 def test_the_budget_is_kept_by_what_was_counted(stock):
     """A target that does nothing but allocate; from the second minute on it is a hard bound, before
     that what is learned comes on top."""
@@ -463,6 +471,7 @@ def test_below_its_memory_limit_a_target_is_watched_until_room_comes_back(stock,
         support.stop(target)
 
 
+@half_a_minute
 @pytest.mark.needs("cgroup-memory")
 def test_room_that_goes_while_it_is_sampled_ends_the_windows(stock, cgroup):
     with Program(stock, WORKLOADS, "handler.py") as target:
@@ -537,6 +546,7 @@ def assert_named(report, name, source):
         assert top["verdict"] in ("leak", "growing"), top
 
 
+@half_a_minute
 @pytest.mark.parametrize("other", ["sampled", "exact"])
 def test_two_sessions_on_one_target_are_both_right(stock, tmp_path, other):
     name = slow(tmp_path)
@@ -559,6 +569,7 @@ def test_two_sessions_on_one_target_are_both_right(stock, tmp_path, other):
         goes_on(target)
 
 
+@half_a_minute
 def test_windows_of_two_targets_take_turns_and_both_reports_are_right(stock, tmp_path):
     names = slow(tmp_path, "one.py"), slow(tmp_path, "other.py")
     with Program(stock, tmp_path, names[0]) as one, Program(stock, tmp_path, names[1]) as other:
@@ -596,6 +607,7 @@ for line in sys.stdin:
 """
 
 
+@half_a_minute
 def test_workers_that_are_forked_in_a_session_are_sampled_too(stock, tmp_path):
     (tmp_path / "prefork.py").write_text(PREFORK)
     with Program(stock, tmp_path, "prefork.py") as target:

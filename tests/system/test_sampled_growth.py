@@ -4,12 +4,14 @@ what is one leak, though it has many lines.
 """
 
 import json
+import os
 
 import pytest
 
 from support import Program, pyleakd, report_of
 
 pytestmark = pytest.mark.needs("pyleakd", "root", "btf", "uprobe-multi", "stock-3.11")
+half_a_minute = pytest.mark.skipif(not os.environ.get("SLOW"), reason="SLOW=1 runs it")
 
 # Samples of bytes are hopeless: the type is made 100,000 times a second elsewhere, of a size of
 # its own, and 60 times here.
@@ -128,6 +130,7 @@ def json_report(*arguments, **options):
     return report_of(sampled(*arguments, "--format", "json", **options))
 
 
+@half_a_minute
 def test_pools_name_what_samples_can_not(stock, tmp_path):
     report = json_report(stock, POOLS, tmp_path, 30)
     leak = site_of(report, lines(POOLS)[0])
@@ -163,6 +166,7 @@ def test_what_is_mapped_is_known_whole_and_counts_once(stock, tmp_path):
     assert 48 << 20 <= low and high <= 49 << 20, chunk
 
 
+@half_a_minute
 def test_a_leak_of_five_lines_is_one_finding(stock, tmp_path):
     """The text's form of it is in tests/golden/sampled.txt."""
     report = json_report(stock, FIVE, tmp_path, 40, budget="5")
