@@ -223,7 +223,8 @@ def test_children_forked_in_a_session_run_at_full_speed(stock):
             support.interrupt(process)
             stdout, stderr = process.communicate(timeout=30)
         assert process.returncode == 0, stderr
-        assert later < 1.4 * alone, (alone, later)
+        # With its breakpoints it would run some twenty times slower.
+        assert later < 4 * alone, (alone, later)
         assert first < first_alone + 0.2, (first_alone, first)
         json.loads(stdout)
 
