@@ -2,6 +2,7 @@
 """On every interpreter at hand, the mixed workload against the interpreter's own books."""
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -40,7 +41,15 @@ class Run:
         return target.expect("done", 240, after)
 
 
-@pytest.fixture(scope="module", params=support.interpreters(), ids=repr)
+def some_interpreters():
+    """Those that differ by layout and build; ZOO_ALL=1 and bench/completeness.py take all."""
+    some = ["stock-3.11", "debian-3.9", "debian-3.13", "debian-3.14", "debian-3.15", "pyenv-3.8",
+            "pyenv-3.12"]
+    return [python for python in support.interpreters()
+            if python.name in some or os.environ.get("ZOO_ALL")]
+
+
+@pytest.fixture(scope="module", params=some_interpreters(), ids=repr)
 def run(request):
     return Run(request.param)
 

@@ -143,6 +143,7 @@ def test_pools_name_what_samples_can_not(stock, tmp_path):
     assert low <= evidence["new_pools"] * 36 * 448 <= high * 1.2, leak
 
 
+@half_a_minute
 def test_a_higher_break_belongs_to_who_asked_for_it(stock, tmp_path):
     report = json_report(stock, BREAK, tmp_path, 30)
     leak = site_of(report, lines(BREAK)[0])
