@@ -255,11 +255,6 @@ static uint64_t limit_of(uint64_t hits, uint64_t hits_max)
 	return hits_max ? hits + hits_max : WINDOW_NO_LIMIT;
 }
 
-int capture_group_silence(struct capture *capture, unsigned number)
-{
-	return capture_group_refill(capture, number, CAPTURE_SILENT);
-}
-
 int capture_group_refill(struct capture *capture, unsigned number, uint64_t hits_max)
 {
 	const struct capture_group *group = defined_group(capture, number);

@@ -68,8 +68,6 @@ struct capture_group_use {
 int capture_group_open(struct capture *capture, unsigned group, uint64_t hits_max,
 		       struct fault *reterr_fault);
 #define CAPTURE_SILENT UINT64_MAX /* hits_max: nothing is recorded until it is refilled */
-/* Records of the group stop, at once; its hits go on to be counted. */
-int capture_group_silence(struct capture *capture, unsigned group);
 /* ret may be NULL. -EALREADY: it is closed. When it returns no program of the group runs. */
 int capture_group_close(struct capture *capture, unsigned group, struct capture_group_use *ret);
 /*

@@ -76,7 +76,8 @@ int sampling_start(struct session *session)
 	r = sampling_growth_start(session, sampling, census);
 	if (r < 0)
 		return r;
-	baseline_new(session->interpreter, clock_monotonic_ns(), &sampling->followed);
+	if (sampling->baseline.arena_bytes <= BASELINE_HEAP_BYTES_MAX)
+		baseline_new(session->interpreter, clock_monotonic_ns(), &sampling->followed);
 	session->sampling = TAKE_PTR(sampling);
 	return 0;
 }
@@ -115,10 +116,8 @@ static void see(struct session *session, size_t site, struct sighting sighting)
 	/* Of a window that is closed by now: it has had its end. */
 	if (sighting.tier == SAMPLE_WINDOW && sighting.window == 0)
 		return;
-	if (sighting.window) {
-		sampling->window_sightings++;
+	if (sighting.window)
 		sampling->window_sightings_before += is_before_closing(session);
-	}
 	samples_see(sampling->samples, &sighting);
 }
 
@@ -177,7 +176,6 @@ bool sampling_record(struct session *session, const struct wire_header *record)
 		sampling->forked |= !(record->flags & WIRE_SHARES_MEMORY);
 		return false;
 	case WIRE_LIMIT:
-		sampling->limits++;
 		governor_note_limit(sampling->governor,
 				    record->site == SAMPLING_GROUP_NATIVE_SLICES ?
 					    GOVERNOR_GROUP_SLICES :

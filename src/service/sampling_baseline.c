@@ -54,18 +54,12 @@ static int draw(uint64_t address, uint64_t size_bytes, void *context)
 int baseline_new(const struct interpreter *interpreter, uint64_t seed, struct baseline **ret)
 {
 	CLEANUP(baseline_free) struct baseline *baseline = calloc(1, sizeof(*baseline));
-	CLEANUP(census_free) struct census *headers = NULL;
 	CLEANUP(census_free) struct census *census = NULL;
 	int r;
 
 	if (!baseline)
 		return -ENOMEM;
 	baseline->seed = seed;
-	r = census_take(interpreter, true, &headers, NULL);
-	if (r < 0)
-		return r;
-	if (census_totals(headers)->arena_bytes > BASELINE_HEAP_BYTES_MAX)
-		return -E2BIG;
 	r = census_take(interpreter, false, &census, NULL);
 	if (r < 0)
 		return r;

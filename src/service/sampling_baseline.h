@@ -11,12 +11,12 @@
 #include "cpython/liveness.h"
 
 #define BASELINE_FOLLOWED_MAX 128 /* of a class */
-/* A larger heap's blocks are not gone through: nothing is known of it then. */
+/* A larger heap is not to be followed: all its blocks are gone through once. */
 #define BASELINE_HEAP_BYTES_MAX (512ull << 20)
 
 struct baseline;
 
-/* -E2BIG: the heap is larger than that; otherwise as census_take(). */
+/* 0, or as census_take(). */
 int baseline_new(const struct interpreter *interpreter, uint64_t seed, struct baseline **ret);
 void baseline_free(struct baseline *baseline);
 /* Looks at all that are followed and lived at the last look. 0, or as liveness_look(). */

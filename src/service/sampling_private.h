@@ -103,8 +103,7 @@ struct sampling {
 
 	uint32_t last_window, open_window;
 	unsigned window_group; /* of the window that is open, or was last */
-	uint64_t window_sightings; /* of the open window, and of these before its detach began */
-	uint64_t window_sightings_before;
+	uint64_t window_sightings_before; /* of the open window, before its detach began */
 	uint64_t closing_position; /* in the ring; UINT64_MAX: it is not being closed */
 
 	double now; /* of the present step */
@@ -115,7 +114,7 @@ struct sampling {
 	struct sampling_room room;
 	struct sampling_growth *growth; /* probes of what makes the heap larger */
 	double learned_at; /* when all always-on sites were in for the first time; 0: not yet */
-	uint64_t windows, limits;
+	uint64_t windows;
 
 	struct census_totals baseline, totals; /* of the pools */
 	struct baseline *followed; /* NULL: too large a heap, or it could not be read */

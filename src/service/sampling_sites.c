@@ -134,6 +134,12 @@ static unsigned capture_group_of(unsigned group, unsigned file)
 		       group;
 }
 
+/* How many of the capture's groups it is: the first file's stands for either. */
+static unsigned parts_of(unsigned group)
+{
+	return group == GOVERNOR_GROUP_SLICES ? SAMPLING_FILES : 1;
+}
+
 static bool is_of_file(const struct sampling *sampling, uint16_t site, unsigned file)
 {
 	return (site < sampling->n_python) == (file == SAMPLING_PYTHON);
@@ -167,13 +173,8 @@ static int open_part(struct session *session, const struct governor_step *step, 
 
 void sampling_refill(struct session *session, unsigned group, uint64_t hits_max)
 {
-	for (unsigned file = 0; file < SAMPLING_FILES; file++) {
-		unsigned part = capture_group_of(group, file);
-
-		if (file != SAMPLING_PYTHON && part == group)
-			break;
-		capture_group_refill(session->capture, part, hits_max);
-	}
+	for (unsigned file = 0; file < parts_of(group); file++)
+		capture_group_refill(session->capture, capture_group_of(group, file), hits_max);
 }
 
 int sampling_open_sites(struct session *session, const struct governor_step *step)
@@ -203,15 +204,11 @@ static void add_use(const struct capture_group_use *use, struct capture_group_us
 
 void sampling_close_sites(struct session *session, unsigned group, struct capture_group_use *ret)
 {
-	for (unsigned file = 0; file < SAMPLING_FILES; file++) {
-		unsigned part = capture_group_of(group, file);
+	for (unsigned file = 0; file < parts_of(group); file++) {
 		struct capture_group_use use = { 0 };
 
-		if (file != SAMPLING_PYTHON && part == group)
-			break; /* one group of the capture's for either file */
-		if (capture_group_close(session->capture, part, &use) < 0)
-			continue;
-		add_use(&use, ret);
+		if (capture_group_close(session->capture, capture_group_of(group, file), &use) == 0)
+			add_use(&use, ret);
 	}
 }
 
@@ -219,23 +216,21 @@ void sampling_group_use(const struct session *session, unsigned group,
 			struct capture_group_use *ret)
 {
 	*ret = (struct capture_group_use){ 0 };
-	for (unsigned file = 0; file < SAMPLING_FILES; file++) {
-		unsigned part = capture_group_of(group, file);
+	for (unsigned file = 0; file < parts_of(group); file++) {
 		struct capture_group_use use;
 
-		if (file != SAMPLING_PYTHON && part == group)
-			break;
-		if (capture_group_look(session->capture, part, &use) == 0)
+		if (capture_group_look(session->capture, capture_group_of(group, file), &use) == 0)
 			add_use(&use, ret);
 	}
 }
 
 uint64_t sampling_group_hits(const struct session *session, unsigned group)
 {
-	uint64_t hits = capture_group_hits(session->capture, group);
-	unsigned native = capture_group_of(group, SAMPLING_NATIVE);
+	uint64_t hits = 0;
 
-	return native == group ? hits : hits + capture_group_hits(session->capture, native);
+	for (unsigned file = 0; file < parts_of(group); file++)
+		hits += capture_group_hits(session->capture, capture_group_of(group, file));
+	return hits;
 }
 
 int sampling_count_sites(struct session *session)

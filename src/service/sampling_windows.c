@@ -19,21 +19,12 @@ static uint64_t always_on_hits(const struct session *session)
 	return hits;
 }
 
-static void drain(struct session *session)
-{
-	uint64_t until = capture_produced(session->capture);
-
-	while (capture_consumed(session->capture) < until)
-		if (session_consume(session, 0) <= 0)
-			break;
-}
-
 /* What was seen before is told apart from what is seen with these sites in, or out. */
 static void tell_sites(struct session *session, unsigned group, enum sample_site state)
 {
 	struct sampling *sampling = session->sampling;
 
-	drain(session);
+	session_drain(session);
 	for (size_t i = 0; i < sampling->n_sites; i++)
 		if (sampling->group_of_site[i] == group)
 			samples_site_is(sampling->samples, (uint16_t)i, state);
@@ -191,7 +182,7 @@ int sampling_open_group(struct session *session, const struct governor_step *ste
 	bool window = step->group >= GOVERNOR_ALWAYS_ON_GROUPS;
 	int r;
 
-	drain(session);
+	session_drain(session);
 	*opening = (struct sampling_opening){
 		.open = true,
 		.window = window ? ++sampling->last_window : 0,
@@ -204,7 +195,7 @@ int sampling_open_group(struct session *session, const struct governor_step *ste
 	if (window) {
 		sampling->open_window = opening->window;
 		sampling->window_group = step->group;
-		sampling->window_sightings = sampling->window_sightings_before = 0;
+		sampling->window_sightings_before = 0;
 	}
 	r = sampling_has_room(session, now) ? sampling_open_sites(session, step) : -ENOSPC;
 	if (r < 0) {
@@ -335,7 +326,7 @@ static void closing_ends(struct session *session, unsigned group,
 
 	if (opening->window) {
 		sampling->closing_position = use->produced_at_closing;
-		drain(session);
+		session_drain(session);
 		end_window(session, opening, now, now + detach_seconds);
 	}
 	sampling->closing_position = UINT64_MAX;

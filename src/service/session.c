@@ -104,7 +104,7 @@ void session_free(struct session *session)
 	free(session);
 }
 
-static int drain_ring(struct session *session)
+int session_drain(struct session *session)
 {
 	uint64_t until;
 	int r;
@@ -127,7 +127,7 @@ static int drain_for_reconcile(void *context)
 	int r = 0;
 
 	if (session->capture)
-		r = drain_ring(session);
+		r = session_drain(session);
 	recorded_mark(session, RECORDING_DRAINED, 0, (uint64_t)-r);
 	return r;
 }
@@ -224,7 +224,7 @@ void session_quiesce(struct session *session)
 	if (session->state != SESSION_PROBED)
 		return;
 	capture_deactivate(session->capture);
-	drain_ring(session);
+	session_drain(session);
 }
 
 void session_stop(struct session *session)
@@ -365,7 +365,7 @@ int session_tick(struct session *session, double time_seconds, enum session_look
 	int r;
 
 	if (session->state == SESSION_PROBED) {
-		r = drain_ring(session);
+		r = session_drain(session);
 		if (r < 0)
 			return r;
 		if (!session_is_over(session))

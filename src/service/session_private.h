@@ -84,6 +84,9 @@ struct session {
 void session_refuse(struct session *session, const char *what, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* Takes every record that was written until now. 0, or -errno. */
+int session_drain(struct session *session);
+
 /* What is resident now; the last known where that can't be told. */
 void session_look_at_resident(struct session *session);
 
