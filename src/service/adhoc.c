@@ -287,8 +287,7 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *inf
 	struct adhoc *adhoc = userdata;
 
 	(void)source;
-	/* A terminal's Ctrl-C reaches a command that we run by itself. */
-	if (info->ssi_code != SI_KERNEL)
+	if (events_signal_is_ours_alone((int)info->ssi_signo, info->ssi_code))
 		adhoc->signal = (int)info->ssi_signo;
 	return sd_event_exit(adhoc->event, 0);
 }
@@ -308,6 +307,17 @@ static int add_timer(struct adhoc *adhoc, uint64_t in_us, sd_event_time_handler_
 	return events_add_timer(adhoc->event, in_us, handler, priority, adhoc, NULL);
 }
 
+static int add_signals(struct adhoc *adhoc)
+{
+	int signals[EVENTS_ENDING_MAX];
+	size_t n = events_ending_signals(signals);
+	int r = 0;
+
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = events_add_signal(adhoc->event, signals[i], on_signal, adhoc);
+	return r;
+}
+
 int adhoc_init(struct adhoc *adhoc, const struct options *options)
 {
 	int r;
@@ -322,10 +332,7 @@ int adhoc_init(struct adhoc *adhoc, const struct options *options)
 	r = sd_event_new(&adhoc->event);
 	if (r < 0)
 		return r;
-	r = events_add_signal(adhoc->event, SIGTERM, on_signal, adhoc);
-	if (r < 0)
-		return r;
-	return events_add_signal(adhoc->event, SIGINT, on_signal, adhoc);
+	return add_signals(adhoc);
 }
 
 void adhoc_done(struct adhoc *adhoc)

@@ -53,6 +53,29 @@ int events_add_signal(sd_event *event, int number, sd_event_signal_handler_t han
 	return leave_to_event(source);
 }
 
+static bool is_ignored(int number)
+{
+	struct sigaction action;
+
+	return sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+size_t events_ending_signals(int *ret)
+{
+	size_t n = 0;
+
+	ret[n++] = SIGINT;
+	ret[n++] = SIGTERM;
+	if (!is_ignored(SIGHUP))
+		ret[n++] = SIGHUP;
+	return n;
+}
+
+bool events_signal_is_ours_alone(int number, int code)
+{
+	return number == SIGHUP || code != SI_KERNEL;
+}
+
 int events_watch_exit(sd_event *event, pid_t pid, sd_event_io_handler_t handler, void *userdata,
 		      struct session_sources *sources)
 {

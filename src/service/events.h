@@ -3,6 +3,8 @@
 #ifndef PYLEAKD_SERVICE_EVENTS_H
 #define PYLEAKD_SERVICE_EVENTS_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
@@ -17,6 +19,22 @@ int events_add_timer(sd_event *event, uint64_t in_us, sd_event_time_handler_t ha
 /* Blocked for the process, and the event loop's. */
 int events_add_signal(sd_event *event, int number, sd_event_signal_handler_t handler,
 		      void *userdata);
+
+/*
+ * Signals at which a session ends with its report, into ret (EVENTS_ENDING_MAX);
+ * returns how many.  SIGHUP, a terminal's end, is one of them unless it is
+ * ignored: then whoever started us (nohup) wants us to outlive the terminal.
+ * A blocked signal is queued even where it is ignored, so that must be asked.
+ */
+#define EVENTS_ENDING_MAX 3
+size_t events_ending_signals(int *ret);
+
+/*
+ * Whether a command of ours has to be sent it too.  A terminal's Ctrl-C reaches
+ * its whole foreground group; its end reaches the leader of the session alone
+ * (tty_signal_session_leader(), drivers/tty/tty_jobctrl.c, 6.18).
+ */
+bool events_signal_is_ours_alone(int number, int code);
 
 /* How a target's exit, and its records, are noticed. */
 struct session_sources {

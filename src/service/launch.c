@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "service/events.h"
 
 /* The status of a shell for a command that was killed. */
 #define EXIT_SIGNAL_BASE 128
@@ -41,10 +42,13 @@ static int read_exec_error(int fd)
 
 static void add_signals(sigset_t *ret)
 {
+	int ending[EVENTS_ENDING_MAX];
+	size_t n = events_ending_signals(ending);
+
 	sigemptyset(ret);
 	sigaddset(ret, SIGCHLD);
-	sigaddset(ret, SIGINT);
-	sigaddset(ret, SIGTERM);
+	for (size_t i = 0; i < n; i++)
+		sigaddset(ret, ending[i]);
 }
 
 /*
@@ -62,7 +66,7 @@ static int wait_for_signal(const struct launch *launch)
 			return -errno;
 	if (info.si_signo == SIGCHLD)
 		return 0;
-	if (info.si_code != SI_KERNEL)
+	if (events_signal_is_ours_alone(info.si_signo, info.si_code))
 		kill(launch->pid, info.si_signo);
 	return -EINTR;
 }

@@ -28,8 +28,8 @@ struct launch {
 /*
  * Forks and executes argv (searched on PATH); returns when the exec is done.
  * -ENOENT, -EACCES …: it could not be executed, and nothing is left.  Blocks
- * SIGCHLD, SIGINT and SIGTERM in us for good: they are taken while the child
- * is waited for.
+ * SIGCHLD and the signals that end a session (events.h) in us for good: they
+ * are taken while the child is waited for.
  */
 int launch_start(char *const argv[], struct launch *ret);
 
@@ -44,7 +44,7 @@ int launch_until(struct launch *launch, int (*ready)(pid_t pid, void *context), 
 /* Lets the child go. */
 void launch_release(struct launch *launch);
 
-/* Waits for its exit and reaps it; SIGINT and SIGTERM for us alone are passed on. */
+/* Waits for its exit and reaps it; what ends sessions and came to us alone is passed on. */
 void launch_wait(struct launch *launch);
 /* What a shell would report: the exit status, or 128 + signal. */
 int launch_exit_status(const struct launch *launch);

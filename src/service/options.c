@@ -78,7 +78,7 @@ static const struct row rows[] = {
 	 .help = "attach to this process; may be repeated"},
 	{'d', "duration", "TIME", TYPE_DURATION, FIELD(duration_ns), .min = 0.1,
 	 .max = 366.0 * 86400, .with = WITH_SESSION,
-	 .standard = "until Ctrl-C, SIGTERM or the target's exit",
+	 .standard = "until Ctrl-C, SIGTERM, SIGHUP or the target's exit",
 	 .help = "stop after 30s, 5m, 2h ...; the call blocks until then"},
 	{'m', "mode", "sampled|exact", TYPE_CHOICE, FIELD(mode), .choices = mode_choices,
 	 .with = WITH_SESSION, .standard = "exact", .key = "mode",

@@ -48,7 +48,7 @@ struct options {
 	enum command command;
 	pid_t pids[OPTIONS_PIDS_MAX]; /* no pid twice */
 	size_t n_pids;
-	uint64_t duration_ns; /* 0: until Ctrl-C, SIGTERM or the target's exit */
+	uint64_t duration_ns; /* 0: until Ctrl-C, SIGTERM, SIGHUP or the target's exit */
 	enum session_mode mode;
 	double budget_percent; /* of MODE_SAMPLED; NAN: not given */
 	uint64_t interval_ns;  /* 5 s */

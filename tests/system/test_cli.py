@@ -310,7 +310,7 @@ def test_an_output_that_cannot_be_written_is_refused_and_nothing_is_left(stock, 
 def test_an_interrupt_ends_a_session_with_its_report(stock):
     with Program(stock, TARGETS, "busy.py", "--sleep") as target:
         target.expect("ready")
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             with session("--pid", target.pid, "--format", "json") as process:
                 support.wait_attached(target.pid)
                 process.send_signal(number)

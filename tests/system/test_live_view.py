@@ -2,10 +2,12 @@
 """The live view on a terminal of our own: what is on the screen, and how it is left."""
 
 import fcntl
+import json
 import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -46,7 +48,12 @@ class Terminal:
 
     def __exit__(self, *_):
         support.stop(self.process)
+        if self.master is not None:
+            os.close(self.master)
+
+    def hang_up(self):
         os.close(self.master)
+        self.master = None
 
     def resize(self, rows, columns):
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -111,6 +118,59 @@ def test_ctrl_c_ends_the_live_view_with_the_report_and_leaves_the_terminal_as_it
             # Nothing that outlives it: no other screen, no cursor that is hidden.
             assert "\x1b[?" not in terminal.text
         assert support.text_differences(target.pid) == []
+
+
+def test_a_terminal_that_is_closed_ends_the_session_with_its_report(stock, tmp_path):
+    output = tmp_path / "report.json"
+    with Program(stock, TARGETS, "busy.py", "--sleep") as target:
+        target.expect("work")
+        with Terminal("--pid", target.pid, "--interval", "500ms", "--format", "json",
+                      "--output", output) as terminal:
+            support.wait_attached(target.pid)
+            terminal.hang_up()
+            assert terminal.process.wait(timeout=20) == 0, terminal.process.stderr.read()
+        assert json.loads(output.read_text())["session"]["moment"] == "session_end"
+        assert support.text_differences(target.pid) == []
+
+
+def test_a_terminal_that_is_closed_ends_a_command_too(stock, tmp_path):
+    """The kernel tells the session's leader alone, and that is pyleakd."""
+    output, said = tmp_path / "report.json", tmp_path / "said"
+    program = ("import signal, sys, time\n"
+               "def end(number, _):\n"
+               f"    open({str(said)!r}, 'w').write(signal.Signals(number).name)\n"
+               "    sys.exit(7)\n"
+               "signal.signal(signal.SIGHUP, end)\n"
+               "print('up', flush=True)\n"
+               "while True: time.sleep(0.01)\n")
+    with Terminal("run", "--format", "json", "--output", output, "--", *stock.command, "-c",
+                  program) as terminal:
+        end = time.monotonic() + 30
+        while "up" not in terminal.text and time.monotonic() < end:
+            terminal.read(0.2)
+        terminal.hang_up()
+        assert terminal.process.wait(timeout=30) == 7, terminal.process.stderr.read()
+    assert said.read_text() == "SIGHUP"
+    assert json.loads(output.read_text())["session"]["events"] > 0
+
+
+def test_what_is_started_by_nohup_outlives_its_terminal(stock, tmp_path):
+    output = tmp_path / "report.json"
+    with Program(stock, TARGETS, "busy.py", "--sleep") as target:
+        target.expect("work")
+        process = support.start(["nohup", PYLEAKD, "--pid", target.pid, "--format", "json",
+                                 "--output", output], stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            support.wait_attached(target.pid)
+            process.send_signal(signal.SIGHUP)
+            time.sleep(1)
+            assert process.poll() is None and not output.exists()
+            support.interrupt(process)
+            assert process.wait(timeout=20) == 0, process.stderr.read()
+        finally:
+            support.stop(process)
+        assert json.loads(output.read_text())["session"]["moment"] == "session_end"
 
 
 def _colour_is_off(text):
