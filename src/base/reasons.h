@@ -34,6 +34,8 @@
 	  "an address was given out twice without a free between")                              \
 	X(106, CODE_CACHE_FULL, "code_cache_full",                                              \
 	  "more code objects were seen than are remembered")                                    \
+	X(107, CHILD_MISSED, "child_missed",                                                    \
+	  "a forked child was passed over: too many came at once")                              \
 	X(200, READ_FAILED, "read_failed", "memory could not be read")                          \
 	X(201, NOT_MAPPED, "not_mapped", "no such memory")                                      \
 	X(202, SWAPPED, "swapped", "memory is swapped out and was left so")                     \

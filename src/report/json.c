@@ -120,6 +120,7 @@ static const struct field type_fields[] = {
 static const struct field refusal_fields[] = {
 	{"what", KIND_TEXT, offsetof(struct snapshot_refusal, what)},
 	{"why", KIND_TEXT, offsetof(struct snapshot_refusal, why)},
+	{"count", KIND_COUNT, offsetof(struct snapshot_refusal, count)},
 };
 
 /* --- values; each returns a new reference, NULL where there is no memory --- */

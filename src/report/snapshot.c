@@ -235,10 +235,17 @@ int snapshot_add_site(struct snapshot *snapshot, const struct snapshot_site *sit
 
 int snapshot_add_refusal(struct snapshot *snapshot, const char *what, const char *why)
 {
+	return snapshot_add_refusals(snapshot, what, why, 1);
+}
+
+int snapshot_add_refusals(struct snapshot *snapshot, const char *what, const char *why,
+			  uint64_t count)
+{
 	struct storage *storage = storage_of(snapshot);
 	struct snapshot_refusal refusal = {
 		.what = snapshot_string(snapshot, what),
 		.why = snapshot_string(snapshot, why),
+		.count = count,
 	};
 
 	return rows_add(storage, &storage->refused, &refusal, sizeof(refusal));

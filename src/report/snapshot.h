@@ -81,6 +81,7 @@ const char *snapshot_moment_sentence(enum snapshot_moment moment);
 struct snapshot_refusal {
 	const char *what;
 	const char *why;
+	uint64_t count;
 };
 
 struct snapshot_loss {

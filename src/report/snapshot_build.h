@@ -40,6 +40,9 @@ const char *snapshot_string(struct snapshot *snapshot, const char *text);
  */
 int snapshot_add_site(struct snapshot *snapshot, const struct snapshot_site *site);
 int snapshot_add_refusal(struct snapshot *snapshot, const char *what, const char *why);
+/* One that came about as often as count says. */
+int snapshot_add_refusals(struct snapshot *snapshot, const char *what, const char *why,
+			  uint64_t count);
 /* Added to what the reason has already; nothing for a count of 0. */
 int snapshot_add_loss(struct snapshot *snapshot, enum reason reason, uint64_t count);
 int snapshot_add_heap_type(struct snapshot *snapshot, const struct snapshot_type *type);

@@ -103,6 +103,8 @@ static void add_words(struct text *text, const char *words)
 
 static void add_refusals(struct text *text)
 {
+	char number[TEXT_NUMBER_MAX];
+
 	for (size_t i = 0; i < text->snapshot->n_refused; i++) {
 		const struct snapshot_refusal *refusal = &text->snapshot->refused[i];
 
@@ -111,6 +113,9 @@ static void add_refusals(struct text *text)
 		buffer_add_char(&text->line, ':');
 		text->column++;
 		add_words(text, refusal->why);
+		if (refusal->count > 1)
+			line_printf(text, NULL, " ", "(%s times)",
+				    text_count(number, refusal->count));
 		line_end(text);
 	}
 }

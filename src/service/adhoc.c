@@ -147,12 +147,13 @@ static void look_after_children(struct adhoc *adhoc, struct session *session)
 {
 	pid_t children[64];
 	size_t n = session_children(session, children, ARRAY_SIZE(children));
+	bool missed = session_missed_children(session);
 	size_t n_followed = 0;
 
 	if (adhoc->options->subprocesses)
 		for (size_t i = 0; i < n; i++)
 			n_followed += follow_child(adhoc, children[i]);
-	if (n_followed < n)
+	if (n_followed < n || missed)
 		session_release_children(session);
 }
 

@@ -64,6 +64,36 @@ void recorded_mark(struct session *session, enum recording_mark_kind kind, doubl
 		recording_write_mark(session->options.recording, &mark);
 }
 
+/* A recording's facts replace each other, its refusals don't. */
+static void refusal_key(char *ret, size_t size, size_t index)
+{
+	snprintf(ret, size, "refusal_%zu_times", index);
+}
+
+static void write_refusals(struct session *session)
+{
+	struct recording_writer *writer = session->options.recording;
+	struct session_recorded *before = &session->recorded;
+	char key[RECORDING_KEY_BYTES_MAX];
+
+	for (size_t i = 0; i < session->n_refusals; i++) {
+		const struct session_refusal *refusal = &session->refusals[i];
+		uint64_t told = 1;
+
+		if (i == before->n_refusals) {
+			recording_write_refusal(writer, refusal->what, refusal->why);
+			before->n_refusals++;
+		} else {
+			told = before->refusal_times[i];
+		}
+		before->refusal_times[i] = refusal->times;
+		if (refusal->times == told)
+			continue;
+		refusal_key(key, sizeof(key), i);
+		recording_write_fact_u64(writer, key, refusal->times);
+	}
+}
+
 static void write_loss(struct session *session, enum reason reason, uint64_t count, uint64_t before)
 {
 	if (count != before)
@@ -81,12 +111,13 @@ void recorded_counters(struct session *session)
 	for (size_t i = 0; i < WIRE_LOSS_MAX; i++)
 		write_loss(session, (enum reason)i, now->losses[i], before->counters.losses[i]);
 	write_loss(session, REASON_RECORD_MALFORMED, now->malformed, before->counters.malformed);
+	write_loss(session, REASON_CHILD_MISSED, session->losses[REASON_CHILD_MISSED],
+		   before->children_missed);
 	before->counters = *now;
+	before->children_missed = session->losses[REASON_CHILD_MISSED];
 	recording_write_fact_u64(writer, "hits", session_hits(session));
 	recording_write_fact_double(writer, "hit_seconds", session->hit_seconds);
-	for (; before->n_refusals < session->n_refusals; before->n_refusals++)
-		recording_write_refusal(writer, session->refusals[before->n_refusals].what,
-					session->refusals[before->n_refusals].why);
+	write_refusals(session);
 }
 
 /* --- the replay's side --- */
@@ -171,10 +202,25 @@ int recorded_interpreter(const struct recording_reader *reader, struct memory *m
 	return interpreter_restore(get_fact, (void *)reader, memory, ret, reterr_fault);
 }
 
+static void take_refusals(const struct recording_reader *reader, struct session *session)
+{
+	char key[RECORDING_KEY_BYTES_MAX];
+	const char *what, *why;
+	uint64_t times;
+
+	session->n_refusals = 0;
+	for (size_t i = 0; i < recording_n_refusals(reader); i++) {
+		recording_refusal(reader, i, &what, &why);
+		session_refuse(session, what, "%s", why);
+		refusal_key(key, sizeof(key), i);
+		if (i < session->n_refusals && recording_fact_u64(reader, key, &times) == 0)
+			session->refusals[i].times = times;
+	}
+}
+
 void recorded_take_counters(const struct recording_reader *reader, struct session *session)
 {
 	struct capture_counters *counters = &session->counters;
-	const char *what, *why;
 	uint64_t hits = 0;
 
 	*counters = (struct capture_counters){0};
@@ -182,14 +228,11 @@ void recorded_take_counters(const struct recording_reader *reader, struct sessio
 		counters->losses[i] = recording_loss(reader, (enum reason)i);
 	counters->malformed = recording_loss(reader, REASON_RECORD_MALFORMED) +
 			      recording_malformed_records(reader);
+	session->losses[REASON_CHILD_MISSED] = recording_loss(reader, REASON_CHILD_MISSED);
 	recording_fact_u64(reader, "hits", &hits);
 	counters->mappings = hits; /* of any kind: their sum is what is asked for */
 	if (recording_fact_double(reader, "hit_seconds", &session->hit_seconds) < 0 ||
 	    !isfinite(session->hit_seconds))
 		session->hit_seconds = 0;
-	session->n_refusals = 0;
-	for (size_t i = 0; i < recording_n_refusals(reader); i++) {
-		recording_refusal(reader, i, &what, &why);
-		session_refuse(session, what, "%s", why);
-	}
+	take_refusals(reader, session);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /* What a record does: to the ledger, to the stacks, to the session. */
 #include <errno.h>
+#include <string.h>
 
 #include "base/hash.h"
 #include "service/sampling.h"
@@ -23,8 +24,11 @@ static void learn_stack(struct session *session, const struct wire_stack *record
 
 static void note_child(struct session *session, const struct wire_process *record)
 {
+	if (!session->target) /* in a replay nobody asks for them */
+		return;
 	if (session->n_children == SESSION_CHILDREN_MAX) {
-		session->children_missed++;
+		session->losses[REASON_CHILD_MISSED]++;
+		session->missed_children = true;
 		return;
 	}
 	session->children[session->n_children++] = (pid_t)record->pid;
@@ -120,12 +124,24 @@ size_t session_children(struct session *session, pid_t *ret, size_t n)
 	return taken;
 }
 
+bool session_missed_children(struct session *session)
+{
+	bool missed = session->missed_children;
+
+	session->missed_children = false;
+	return missed;
+}
+
 void session_release_children(struct session *session)
 {
+	int r;
+
 	/* Sampled, all that was attached has gone by now, in children too. */
 	if (!session->capture || session->sampling)
 		return;
-	if (capture_release_children(session->capture) < 0)
-		session_refuse(session, "freeing a forked child of breakpoints", "%s",
-			       reason_sentence(REASON_FORK_IN_WINDOW));
+	r = capture_release_children(session->capture);
+	if (r < 0)
+		session_refuse(session, "freeing a forked child of breakpoints",
+			       "%s, and the kernel does not take them out of the child (%s)",
+			       reason_sentence(REASON_FORK_IN_WINDOW), strerror(-r));
 }

@@ -28,16 +28,24 @@ DEFINE_CLEANUP(struct session *, session_free)
 
 void session_refuse(struct session *session, const char *what, const char *format, ...)
 {
-	struct session_refusal *refusal;
+	struct session_refusal refusal = { .times = 1 };
 	va_list arguments;
 
-	if (session->n_refusals == SESSION_REFUSALS_MAX)
-		return;
-	refusal = &session->refusals[session->n_refusals++];
-	snprintf(refusal->what, sizeof(refusal->what), "%s", what);
+	snprintf(refusal.what, sizeof(refusal.what), "%s", what);
 	va_start(arguments, format);
-	vsnprintf(refusal->why, sizeof(refusal->why), format, arguments);
+	vsnprintf(refusal.why, sizeof(refusal.why), format, arguments);
 	va_end(arguments);
+	for (size_t i = 0; i < session->n_refusals; i++) {
+		struct session_refusal *before = &session->refusals[i];
+
+		if (strcmp(before->what, refusal.what) == 0 &&
+		    strcmp(before->why, refusal.why) == 0) {
+			before->times++;
+			return;
+		}
+	}
+	if (session->n_refusals < SESSION_REFUSALS_MAX)
+		session->refusals[session->n_refusals++] = refusal;
 }
 
 /* What turns records into sites; the same for a live target and a replay. */

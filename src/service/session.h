@@ -112,6 +112,8 @@ void session_refresh_stacks(struct session *session, double time_seconds);
 bool session_target_alive(const struct session *session);
 /* Children forked since the last call, up to n; returns how many. */
 size_t session_children(struct session *session, pid_t *ret, size_t n);
+/* Whether there were more than are kept, since the last call: nobody will be told of those. */
+bool session_missed_children(struct session *session);
 /* Frees children that are not followed of the breakpoints that they inherited. */
 void session_release_children(struct session *session);
 

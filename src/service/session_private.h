@@ -29,11 +29,14 @@
 struct session_refusal {
 	char what[SESSION_MESSAGE_BYTES];
 	char why[SESSION_MESSAGE_BYTES];
+	uint64_t times;
 };
 
 /* What the recording says already. */
 struct session_recorded {
 	struct capture_counters counters;
+	uint64_t children_missed;
+	uint64_t refusal_times[SESSION_REFUSALS_MAX];
 	size_t n_refusals;
 };
 
@@ -66,7 +69,7 @@ struct session {
 
 	pid_t children[SESSION_CHILDREN_MAX];
 	size_t n_children;
-	uint64_t children_missed;
+	bool missed_children; /* since that was last asked */
 	/* What the target went through; from anything but MOMENT_SESSION_END on, nothing counts. */
 	enum snapshot_moment moment;
 	double ended_seconds; /* session_finish() has been here; NAN: not yet */
@@ -80,7 +83,10 @@ struct session {
 	struct session_recorded recorded;
 };
 
-/* "what" was not done, because of "why"; beyond SESSION_REFUSALS_MAX they are dropped. */
+/*
+ * "what" was not done, because of "why".  Both as before: counted with that one;
+ * beyond SESSION_REFUSALS_MAX they are dropped.
+ */
 void session_refuse(struct session *session, const char *what, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 

@@ -234,8 +234,8 @@ static void add_facts(const struct session *session, double time_seconds,
 	snapshot->overhead_ratio = session_overhead(session, time_seconds);
 	snapshot->events = session->events;
 	for (size_t i = 0; i < session->n_refusals; i++)
-		snapshot_add_refusal(snapshot, session->refusals[i].what,
-				     session->refusals[i].why);
+		snapshot_add_refusals(snapshot, session->refusals[i].what, session->refusals[i].why,
+				      session->refusals[i].times);
 }
 
 int session_snapshot(struct session *session, double time_seconds, struct snapshot **ret)

@@ -154,10 +154,13 @@ static struct snapshot *incomplete(void)
 	snapshot_add_loss(snapshot, REASON_RING_FULL, 12000);
 	snapshot_add_loss(snapshot, REASON_RING_FULL, 300);
 	snapshot_add_loss(snapshot, REASON_REENTERED, 0);
+	snapshot_add_loss(snapshot, REASON_CHILD_MISSED, 44);
 	snapshot_add_refusal(
 		snapshot, "probes in the C library",
 		"the target is within 200 KiB of the memory limit of its cgroup "
 		"(system.slice/web.service): raise the limit, or watch with --no-probes");
+	snapshot_add_refusals(snapshot, "freeing a forked child of breakpoints",
+			      "the target forked while probed", 1200);
 	add_stable(snapshot, "JSONEncoder.iterencode", 5000);
 	return finished(snapshot);
 }
