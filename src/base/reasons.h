@@ -61,6 +61,7 @@
 	X(307, FORK_IN_WINDOW, "fork_in_window", "the target forked while probed")              \
 	X(308, BUILD_CHANGED, "build_changed", "the running build differs from the plan's")     \
 	X(309, NO_PLAN, "no_plan", "no probe plan could be made for this build")                  \
+	X(310, PROGRAMS_REFUSED, "programs_refused", "the kernel did not take the programs")      \
 	X(399, NONE, "none", "no reason was given")
 
 enum reason {

@@ -58,6 +58,9 @@ static int check_features(const struct kernel_features *features, struct fault *
 {
 	const char *missing = kernel_features_missing(features);
 
+	if (missing && kernel_error_is_of_the_asking(features->error))
+		return fault_set(reterr_fault, features->error, REASON_PROGRAMS_REFUSED, 0,
+				 kernel_error_text(features->error));
 	if (missing)
 		return fault_set(reterr_fault, -EOPNOTSUPP, REASON_KERNEL_LACKS, 0, missing);
 	return 0;
@@ -196,12 +199,36 @@ static uint64_t current_break(pid_t pid)
 	return 0;
 }
 
+/* *ret_act: what is being done, of a failure what failed. */
+static int load_and_map(struct capture *capture, const char **ret_act)
+{
+	int r;
+
+	*ret_act = "loading";
+	r = capture_bpf__load(capture->skeleton);
+	if (r < 0)
+		return r;
+	*ret_act = "mapping the ring";
+	r = ring_open(capture);
+	if (r < 0)
+		return r;
+	*ret_act = "mapping what the programs count";
+	r = windows_map(capture);
+	if (r < 0)
+		return r;
+	*ret_act = "filling the table of sites";
+	return cookies_fill(capture);
+}
+
 int capture_load(struct capture *capture, struct fault *reterr_fault)
 {
+	struct kernel_log log;
+	const char *act;
 	int r;
 
 	if (capture->skeleton)
 		return -EALREADY;
+	capture->load_refusal[0] = '\0';
 	capture->skeleton = capture_bpf__open();
 	if (!capture->skeleton)
 		return fault_set(reterr_fault, -errno, REASON_KERNEL_LACKS, 0, "opening programs");
@@ -213,18 +240,22 @@ int capture_load(struct capture *capture, struct fault *reterr_fault)
 	bpf_map__set_max_entries(capture->skeleton->maps.ring, (uint32_t)capture->ring_bytes);
 	windows_sizes(capture);
 	cookies_sizes(capture);
-	r = capture_bpf__load(capture->skeleton);
-	if (r == 0)
-		r = ring_open(capture);
-	if (r == 0)
-		r = windows_map(capture);
-	if (r == 0)
-		r = cookies_fill(capture);
+	kernel_log_begin(&log);
+	r = load_and_map(capture, &act);
+	kernel_log_end();
 	if (r == 0)
 		return 0;
+	kernel_log_explain(&log, act, r, capture->load_refusal);
+	ring_buffer__free(capture->ring);
+	capture->ring = NULL;
 	capture_bpf__destroy(capture->skeleton);
 	capture->skeleton = NULL;
-	return fault_set(reterr_fault, r, REASON_KERNEL_LACKS, 0, "loading programs");
+	return fault_set(reterr_fault, r, REASON_PROGRAMS_REFUSED, 0, act);
+}
+
+const char *capture_load_refusal(const struct capture *capture)
+{
+	return capture->load_refusal;
 }
 
 static int attach_all(struct capture *capture, struct fault *reterr_fault)

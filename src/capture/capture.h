@@ -87,13 +87,16 @@ struct capture_refusal {
 
 /*
  * -EOPNOTSUPP KERNEL_LACKS (field: what), -EINVAL OUT_OF_BOUNDS (field: which
- * setting), -ESRCH NOT_MAPPED: no such process, -EOWNERDEAD NO_LEADER.  Other
- * errors of the phases carry KERNEL_LACKS where libbpf or the kernel failed,
- * with the act that failed as the field.
+ * setting), -ESRCH NOT_MAPPED: no such process, -EOWNERDEAD NO_LEADER.  Where
+ * the programs or their maps did not load, or could not be asked for at all:
+ * PROGRAMS_REFUSED.  Other errors of the phases carry KERNEL_LACKS where libbpf
+ * or the kernel failed, with the act that failed as the field.
  */
 int capture_prepare(const struct capture_options *options, struct capture **ret,
 		    struct fault *reterr_fault);
 int capture_load(struct capture *capture, struct fault *reterr_fault);
+/* Why the last load failed and what to do about it, the capture's; "": it did not. */
+const char *capture_load_refusal(const struct capture *capture);
 int capture_attach(struct capture *capture, struct fault *reterr_fault);
 /*
  * Not again after WIRE_FINALIZE, with which the programs deactivate themselves: what the

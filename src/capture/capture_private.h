@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "capture/capture.h"
 #include "capture/kernel.h"
+#include "capture/kernel_log.h"
 #include "capture/settings.h"
 #include "capture/tracefs_link.h"
 #include "capture/windows.h"
@@ -106,6 +107,7 @@ struct capture {
 
 	struct capture_refusal refusals[REFUSALS_MAX];
 	size_t n_refusals;
+	char load_refusal[KERNEL_LOG_TEXT_BYTES]; /* of the last load; "": it succeeded */
 	/* While it is consumed. */
 	capture_consumer *consume;
 	void *consume_context;

@@ -13,6 +13,7 @@
 #include <bpf/btf.h>
 
 #include "base/cleanup.h"
+#include "capture/kernel_log.h"
 #include "capture/kernel_private.h"
 
 #include "probe.skel.h"
@@ -293,6 +294,8 @@ const char *kernel_features_missing(const struct kernel_features *features)
 		return "BTF (CONFIG_DEBUG_INFO_BTF)";
 	if (features->error == -EPERM || features->error == -EACCES)
 		return "privilege (root, or CAP_BPF and CAP_PERFMON)";
+	if (kernel_error_is_of_the_asking(features->error))
+		return kernel_error_text(features->error);
 	if (!features->ring_buffer)
 		return "ring buffers";
 	if (!features->atomics)

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "capture/kernel.h"
+#include "capture/kernel_log.h"
 #include "service/session_private.h"
 #include "target/cgroup.h"
 
@@ -18,12 +19,21 @@
 static void refuse_phase(struct session *session, const char *phase, int error,
 			 const struct fault *fault)
 {
-	if (fault->reason == REASON_NONE)
+	const char *why = session->capture ? capture_load_refusal(session->capture) : "";
+	const char *more = kernel_error_is_of_the_asking(error) ? kernel_error_text(error) : NULL;
+
+	if (more == fault->field)
+		more = NULL; /* it is said already */
+
+	if (why[0])
+		session_refuse(session, PROBES, "%s: %s", phase, why);
+	else if (fault->reason == REASON_NONE)
 		session_refuse(session, PROBES, "%s: %s", phase, strerror(-error));
 	else
-		session_refuse(session, PROBES, "%s: %s%s%s", phase,
+		session_refuse(session, PROBES, "%s: %s%s%s%s%s", phase,
 			       reason_sentence(fault->reason), fault->field ? ": " : "",
-			       fault->field ? fault->field : "");
+			       fault->field ? fault->field : "", more ? ": " : "",
+			       more ? more : "");
 }
 
 int probing_check_headroom(const struct session *session, char *ret_message)

@@ -16,6 +16,7 @@ def run(name, directory):
     subprocess.run(
         ["cc", "-std=gnu17", "-O1", "-g", "-Wall", "-Wno-unused-function", "-D_GNU_SOURCE",
          f"-I{support.ROOT / 'include'}", f"-I{support.ROOT / 'src'}",
+         f"-I{build / 'gen'}",
          "-o", program, HERE / f"{name}.c",
          build / "lib" / "capture.a", build / "lib" / "target.a", build / "lib" / "base.a",
          "-lcmocka", "-lbpf", "-lelf", "-lz", "-lm"],
@@ -30,3 +31,8 @@ def run(name, directory):
 def test_records_say_what_the_processor_did(name, method, tmp_path, monkeypatch):
     monkeypatch.setenv("PYLEAKD_ATTACH", method)
     run(name, tmp_path)
+
+
+@pytest.mark.needs("root", "btf", "pyleakd")
+def test_what_the_kernel_does_not_take_is_told_by_its_error(tmp_path):
+    run("capture_refusals", tmp_path)
