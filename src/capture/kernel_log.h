@@ -31,7 +31,7 @@ void kernel_log_take(struct kernel_log *log, const char *message);
  * said than their names.  error: -errno.
  */
 const char *kernel_error_text(int error);
-/* Whether the kernel was not asked at all: for want of memory or descriptors, or of bpf() itself. */
+/* Whether it could not be asked at all: for want of memory, descriptors or bpf() itself. */
 bool kernel_error_is_of_the_asking(int error);
 
 /* What failed (act, "mapping the ring"), why, and what to do, in one sentence. */

@@ -13,9 +13,8 @@
 
 #include <cmocka.h>
 
-#include "base/hash.h"
 #include "ledger/allocate.h"
-#include "ledger/samples.h"
+#include "looks.h"
 
 static unsigned int n_allocations, failing_allocation;
 
@@ -49,19 +48,7 @@ static void see(struct samples *samples, uint64_t address, uint64_t stack, uint3
 
 static void look(struct samples *samples, double time)
 {
-	struct sample_due due[128];
-	struct sample_seen seen[128];
-	size_t n;
-
-	do {
-		n = samples_due(samples, time, due, 128);
-		for (size_t i = 0; i < n; i++)
-			seen[i] = (struct sample_seen){.handle = due[i].handle,
-						       .answer = SAMPLE_LIVE,
-						       .size_bytes = BYTES,
-						       .size_class = 3};
-		samples_looked(samples, time, seen, n);
-	} while (n == 128);
+	look_at_all(samples, time, LIVE_BLOCK(0, BYTES), NULL, NULL);
 }
 
 /* By stack, from 1 on. */

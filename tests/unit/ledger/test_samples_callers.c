@@ -15,54 +15,31 @@
 
 #include <cmocka.h>
 
-#include "base/hash.h"
-#include "ledger/samples.h"
+#include "free_list_heap.h"
 
-#define CHURN 1
-#define LEAK 2
 #define TYPE 0x7e
 #define SITE_CREATION 5
 #define SITE_INNER 6 /* callers */
 #define SITE_OUTER 7
-#define BYTES 64
-#define BLOCKS_MAX 200000
-#define FREE_MAX 2000
-#define STRATUM 200 /* iterations of 1 ms, each of the same progress */
-#define WINDOW 20
-#define STRATA 400
 #define LEAK_SHARE 0.1 /* of the iterations */
 
 /* Whose sites a line's objects pass behind their creation. */
 enum path { BY_NONE, BY_OUTER, BY_BOTH };
 
-static struct heap {
-	bool live[BLOCKS_MAX];
-	uint32_t free_list[FREE_MAX];
-	size_t n_free, n_blocks;
-	size_t leaked;
-	double time;
-	uint32_t window; /* that is open */
-	uint64_t in_window;
-	uint64_t draws;
+static struct {
 	enum path churn, leak;
 	enum sample_tier callers;
-	struct samples *samples;
-} heap;
-
-static double uniform(void)
-{
-	return ((double)(hash_u64(++heap.draws) >> 11) + 0.5) * 0x1p-53;
-}
+} by;
 
 static void see(uint32_t block, uint64_t stack, uint16_t site)
 {
 	bool refines = site != SITE_CREATION;
 	struct sighting sighting = {
-		.address = 0x100000 + 64ull * block,
+		.address = address_of(block),
 		.stack = stack,
 		.type = TYPE,
 		.site = site,
-		.tier = refines ? heap.callers : SAMPLE_WINDOW,
+		.tier = refines ? by.callers : SAMPLE_WINDOW,
 		.window = heap.window,
 		.refines = refines,
 		.time = heap.time,
@@ -76,10 +53,8 @@ static void see(uint32_t block, uint64_t stack, uint16_t site)
 
 static uint32_t make(uint64_t stack, enum path path)
 {
-	uint32_t block = heap.n_free ? heap.free_list[--heap.n_free] : (uint32_t)heap.n_blocks++;
+	uint32_t block = heap_take();
 
-	assert_true(heap.n_blocks <= BLOCKS_MAX);
-	heap.live[block] = true;
 	see(block, stack, SITE_CREATION);
 	if (path == BY_BOTH)
 		see(block, stack, SITE_INNER);
@@ -91,39 +66,12 @@ static uint32_t make(uint64_t stack, enum path path)
 /* What leaks takes the block that the churn has just given back. */
 static void iterate(void)
 {
-	uint32_t block = make(CHURN, heap.churn);
-
-	heap.live[block] = false;
-	heap.free_list[heap.n_free++] = block;
+	heap_give_back(make(CHURN, by.churn));
 	if (uniform() < LEAK_SHARE) {
-		make(LEAK, heap.leak);
+		make(LEAK, by.leak);
 		heap.leaked++;
 	}
 	heap.time += 0.001;
-}
-
-/* All objects look alike: the fingerprint does not help. */
-static void look(void)
-{
-	struct sample_due due[256];
-	struct sample_seen seen[256];
-	size_t n;
-
-	do {
-		n = samples_due(heap.samples, heap.time, due, 256);
-		for (size_t i = 0; i < n; i++) {
-			uint32_t block = (uint32_t)((due[i].address - 0x100000) / 64);
-
-			seen[i] = (struct sample_seen){
-				.handle = due[i].handle,
-				.answer = heap.live[block] ? SAMPLE_LIVE : SAMPLE_PARKED,
-				.type = TYPE,
-				.size_bytes = BYTES,
-				.size_class = 3,
-			};
-		}
-		samples_looked(heap.samples, heap.time, seen, n);
-	} while (n == 256);
 }
 
 static void stratum(uint32_t number)
@@ -149,9 +97,9 @@ static void stratum(uint32_t number)
 		facts.sightings_before_detach = heap.in_window;
 		samples_site_is(heap.samples, SITE_CREATION, SAMPLE_SITE_OFF);
 		assert_int_equal(samples_window_end(heap.samples, &facts), 0);
-		look();
+		heap_look(TYPE);
 	}
-	look();
+	heap_look(TYPE);
 }
 
 static double bytes_of(uint64_t stack)
@@ -172,22 +120,17 @@ static double bytes_of(uint64_t stack)
 static void run(enum path churn, enum path leak, enum sample_tier callers, double *ret_churn,
 		double *ret_leak)
 {
-	memset(&heap, 0, sizeof(heap));
-	heap.churn = churn;
-	heap.leak = leak;
-	heap.callers = callers;
-	assert_int_equal(samples_new(NULL, &heap.samples), 0);
+	heap_start();
+	by.churn = churn;
+	by.leak = leak;
+	by.callers = callers;
 	if (callers == SAMPLE_ALWAYS_ON) {
 		samples_site_is(heap.samples, SITE_INNER, SAMPLE_SITE_ALWAYS);
 		samples_site_is(heap.samples, SITE_OUTER, SAMPLE_SITE_ALWAYS);
 	}
 	for (uint32_t i = 1; i <= STRATA; i++)
 		stratum(i);
-	*ret_churn = bytes_of(CHURN) / ((double)heap.leaked * BYTES);
-	*ret_leak = bytes_of(LEAK) / ((double)heap.leaked * BYTES);
-	print_message("of %zu leaked: charged to the churn %.3f, to the leak %.3f\n", heap.leaked,
-		      *ret_churn, *ret_leak);
-	samples_free(heap.samples);
+	heap_end(bytes_of, ret_churn, ret_leak);
 }
 
 static void what_passes_callers_that_are_on_is_counted_once_and_whole(void **state)

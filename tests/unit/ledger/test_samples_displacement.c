@@ -18,46 +18,18 @@
 
 #include <cmocka.h>
 
-#include "base/hash.h"
-#include "ledger/samples.h"
+#include "free_list_heap.h"
 
-#define CHURN 1
-#define LEAK 2
 #define TUPLE 0x7e
 #define SITE_HOT 5
 #define SITE_COLD 6
-#define BYTES 64
-#define BLOCKS_MAX 200000
-#define FREE_MAX 2000
 #define CHURN_DEPTH 4
-
-static struct heap {
-	bool live[BLOCKS_MAX];
-	uint32_t free_list[FREE_MAX];
-	size_t n_free, n_blocks;
-	size_t leaked;
-	double time;	 /* an iteration is 1 ms, and as much progress */
-	uint32_t window; /* that is open */
-	uint64_t in_window;
-	uint64_t draws;
-	struct samples *samples;
-} heap;
-
-static double uniform(void)
-{
-	return ((double)(hash_u64(++heap.draws) >> 11) + 0.5) * 0x1p-53;
-}
-
-static uint64_t address_of(uint32_t block)
-{
-	return 0x100000 + 64ull * block;
-}
 
 /* An object of the type; what is seen of it depends on the site and the window. */
 static uint32_t make(uint64_t stack)
 {
 	bool fresh = heap.n_free == 0;
-	uint32_t block = fresh ? (uint32_t)heap.n_blocks++ : heap.free_list[--heap.n_free];
+	uint32_t block = heap_take();
 	struct sighting sighting = {
 		.address = address_of(block),
 		.stack = stack,
@@ -68,18 +40,10 @@ static uint32_t make(uint64_t stack)
 		.time = heap.time,
 	};
 
-	assert_true(heap.n_blocks <= BLOCKS_MAX);
-	heap.live[block] = true;
 	heap.in_window += heap.window != 0;
 	if (fresh || heap.window)
 		samples_see(heap.samples, &sighting);
 	return block;
-}
-
-static void unmake(uint32_t block)
-{
-	heap.live[block] = false;
-	heap.free_list[heap.n_free++] = block;
 }
 
 static void churn(void)
@@ -89,31 +53,7 @@ static void churn(void)
 	for (size_t i = 0; i < CHURN_DEPTH; i++)
 		blocks[i] = make(CHURN);
 	for (size_t i = CHURN_DEPTH; i-- > 0;)
-		unmake(blocks[i]);
-}
-
-/* All objects look alike: the fingerprint does not help. */
-static void look(void)
-{
-	struct sample_due due[256];
-	struct sample_seen seen[256];
-	size_t n;
-
-	do {
-		n = samples_due(heap.samples, heap.time, due, 256);
-		for (size_t i = 0; i < n; i++) {
-			uint32_t block = (uint32_t)((due[i].address - 0x100000) / 64);
-
-			seen[i] = (struct sample_seen){
-				.handle = due[i].handle,
-				.answer = heap.live[block] ? SAMPLE_LIVE : SAMPLE_PARKED,
-				.type = TUPLE,
-				.size_bytes = BYTES,
-				.size_class = 3,
-			};
-		}
-		samples_looked(heap.samples, heap.time, seen, n);
-	} while (n == 256);
+		heap_give_back(blocks[i]);
 }
 
 static void iterate(void)
@@ -125,9 +65,6 @@ static void iterate(void)
 	}
 	heap.time += 0.001;
 }
-
-#define STRATUM 200
-#define WINDOW 20
 
 /* A stratum with a window at a random place of it. */
 static void stratum(uint32_t number, bool complete)
@@ -150,7 +87,7 @@ static void stratum(uint32_t number, bool complete)
 			heap.window = 0;
 			assert_int_equal(samples_window_end(heap.samples, &facts), 0);
 		}
-		look();
+		heap_look(TUPLE);
 	}
 }
 
@@ -171,15 +108,11 @@ static double bytes_of(uint64_t stack)
 
 static void run(bool complete, double *ret_churn, double *ret_leak)
 {
-	heap = (struct heap){.draws = 1};
-	assert_int_equal(samples_new(NULL, &heap.samples), 0);
-	for (uint32_t i = 1; i <= 400; i++)
+	heap_start();
+	heap.draws = 1;
+	for (uint32_t i = 1; i <= STRATA; i++)
 		stratum(i, complete);
-	*ret_churn = bytes_of(CHURN) / BYTES / (double)heap.leaked;
-	*ret_leak = bytes_of(LEAK) / BYTES / (double)heap.leaked;
-	print_message("of %zu leaked: charged to the churn %.3f, to the leak %.3f\n", heap.leaked,
-		      *ret_churn, *ret_leak);
-	samples_free(heap.samples);
+	heap_end(bytes_of, ret_churn, ret_leak);
 }
 
 static void churn_is_never_charged_for_a_leak_elsewhere(void **state)

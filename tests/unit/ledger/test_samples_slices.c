@@ -15,8 +15,7 @@
 
 #include <cmocka.h>
 
-#include "base/hash.h"
-#include "ledger/samples.h"
+#include "looks.h"
 
 #define BYTES 64
 #define SECONDS 4000
@@ -42,7 +41,7 @@ static uint64_t address, made[STACKS];
 
 static double uniform(void)
 {
-	return ((double)(hash_u64(++draws) >> 11) + 0.5) * 0x1p-53;
+	return uniform_of(&draws);
 }
 
 /* slice 0: a complete window; UINT_MAX: none is open. */
@@ -87,19 +86,7 @@ static void tick(double time, uint32_t window, unsigned slice, uint64_t *seen)
 
 static void look(double time)
 {
-	struct sample_due due[256];
-	struct sample_seen seen[256];
-	size_t n;
-
-	do {
-		n = samples_due(samples, time, due, 256);
-		for (size_t i = 0; i < n; i++)
-			seen[i] = (struct sample_seen){.handle = due[i].handle,
-						       .answer = SAMPLE_LIVE,
-						       .size_bytes = BYTES,
-						       .size_class = 3};
-		samples_looked(samples, time, seen, n);
-	} while (n == 256);
+	look_at_all(samples, time, LIVE_BLOCK(0, BYTES), NULL, NULL);
 }
 
 struct opening {
