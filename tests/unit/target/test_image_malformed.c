@@ -113,7 +113,7 @@ BEND(cie_augmentation_unknown, elf->cie[10] = 'Q')
 BEND(cie_augmentation_without_end, memset(elf->cie + 9, 'z', 15))
 BEND(walk_entry_outside, elf->programs[P_UNWIND].p_type = PT_NULL; elf_put32(elf->fdes[3], 0x10000))
 
-static const struct bend bends[] = {
+static const struct bend header_bends[] = {
 	{ "no ELF magic", magic, REASON_UNSUPPORTED, "not an ELF file" },
 	{ "32 bits", class32, REASON_UNSUPPORTED, "not a 64-bit file" },
 	{ "big endian", big_endian, REASON_UNSUPPORTED, "not for x86-64" },
@@ -141,6 +141,9 @@ static const struct bend bends[] = {
 	{ "note's name beyond its segment", note_name_outside, REASON_MALFORMED, "PT_NOTE" },
 	{ "note's text beyond its segment", note_description_outside, REASON_MALFORMED, "PT_NOTE" },
 	{ "build ID of 65 bytes", build_id_too_long, REASON_TOO_LARGE, "build ID" },
+};
+
+static const struct bend section_bends[] = {
 	{ "sections beyond the end", sections_outside, REASON_TRUNCATED, "section headers" },
 	{ "sections wrap around", sections_wrap, REASON_TRUNCATED, "section headers" },
 	{ "size of a section header", section_entry_size, REASON_MALFORMED, "e_shentsize" },
@@ -158,6 +161,9 @@ static const struct bend bends[] = {
 	{ ".strtab that is code", strtab_is_none, REASON_MALFORMED, ".strtab" },
 	{ ".strtab without NUL", strtab_without_end, REASON_MALFORMED, ".strtab" },
 	{ "a symbol's name outside", symbol_name_outside, REASON_OUT_OF_BOUNDS, "st_name" },
+};
+
+static const struct bend dynamic_bends[] = {
 	{ "dynamic section beyond the end", dynamic_outside, REASON_TRUNCATED, "PT_DYNAMIC" },
 	{ "dynamic strings nowhere", dynstr_outside, REASON_OUT_OF_BOUNDS, "DT_STRTAB" },
 	{ "dynamic strings in .bss", dynstr_in_bss, REASON_OUT_OF_BOUNDS, "DT_STRTAB" },
@@ -185,6 +191,9 @@ static const struct bend bends[] = {
 	{ "relocations of 2^64 bytes", rela_huge, REASON_OUT_OF_BOUNDS, "DT_RELA" },
 	{ "PLT relocations nowhere", jmprel_outside, REASON_OUT_OF_BOUNDS, "DT_JMPREL" },
 	{ "relative relocations between segments", relr_outside, REASON_OUT_OF_BOUNDS, "DT_RELR" },
+};
+
+static const struct bend unwind_bends[] = {
 	{ "unwind header nowhere", unwind_outside, REASON_MALFORMED, "PT_GNU_EH_FRAME" },
 	{ "unwind header's version", unwind_version, REASON_MALFORMED, ".eh_frame_hdr" },
 	{ "unwind header cut off", unwind_cut, REASON_MALFORMED, ".eh_frame_hdr" },
@@ -227,11 +236,34 @@ static void check_bend(const struct bend *bend)
 	elf_done(&elf);
 }
 
-static void each_bent_field_is_refused_with_its_reason(void **state)
+static void check_bends(const struct bend *bends, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		check_bend(&bends[i]);
+}
+
+static void each_bent_header_is_refused_with_its_reason(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(bends); i++)
-		check_bend(&bends[i]);
+	check_bends(header_bends, ARRAY_SIZE(header_bends));
+}
+
+static void each_bent_section_is_refused_with_its_reason(void **state)
+{
+	(void)state;
+	check_bends(section_bends, ARRAY_SIZE(section_bends));
+}
+
+static void each_bent_dynamic_entry_is_refused_with_its_reason(void **state)
+{
+	(void)state;
+	check_bends(dynamic_bends, ARRAY_SIZE(dynamic_bends));
+}
+
+static void each_bent_unwind_entry_is_refused_with_its_reason(void **state)
+{
+	(void)state;
+	check_bends(unwind_bends, ARRAY_SIZE(unwind_bends));
 }
 
 /* Exactly the bytes, so that a sanitizer sees a read behind them. */
@@ -349,7 +381,10 @@ static void names_that_overlap_beyond_the_bound_are_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(each_bent_field_is_refused_with_its_reason),
+		cmocka_unit_test(each_bent_header_is_refused_with_its_reason),
+		cmocka_unit_test(each_bent_section_is_refused_with_its_reason),
+		cmocka_unit_test(each_bent_dynamic_entry_is_refused_with_its_reason),
+		cmocka_unit_test(each_bent_unwind_entry_is_refused_with_its_reason),
 		cmocka_unit_test(a_file_cut_at_any_length_is_read_within_its_bounds),
 		cmocka_unit_test(any_one_byte_may_be_anything),
 		cmocka_unit_test(many_equal_names_do_not_make_opening_slow),
