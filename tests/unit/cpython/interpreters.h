@@ -94,6 +94,27 @@ static inline void interpreters_done(struct interpreters *found)
 	}
 }
 
+/* Each that is found; none is a skip. */
+static inline void for_each_interpreter(void (*check)(const char *name, const char *command))
+{
+	struct interpreters found;
+
+	interpreters_find(&found);
+	if (!found.n)
+		skip();
+	for (size_t i = 0; i < found.n; i++)
+		check(found.names[i], found.commands[i]);
+	interpreters_done(&found);
+}
+
+/* With the debug hooks around their allocators. */
+static inline void for_each_debugged(void (*check)(const char *name, const char *command))
+{
+	setenv("PYTHONMALLOC", "pymalloc_debug", 1);
+	for_each_interpreter(check);
+	unsetenv("PYTHONMALLOC");
+}
+
 /* A child that runs a script from this folder; it answers a line to each line that it is sent. */
 struct child {
 	pid_t pid;

@@ -121,19 +121,16 @@ static void check_interpreter(const char *name, const char *command, bool with_c
 	assert_true(n > 20);
 }
 
+static void check_all_frames(const char *name, const char *command)
+{
+	check_interpreter(name, command, true);
+	check_interpreter(name, command, false);
+}
+
 static void every_frame_of_a_running_interpreter_is_named_as_it_says(void **state)
 {
-	struct interpreters found;
-
 	(void)state;
-	interpreters_find(&found);
-	if (!found.n)
-		skip();
-	for (size_t i = 0; i < found.n; i++) {
-		check_interpreter(found.names[i], found.commands[i], true);
-		check_interpreter(found.names[i], found.commands[i], false);
-	}
-	interpreters_done(&found);
+	for_each_interpreter(check_all_frames);
 }
 
 /* Position of the first instruction. */
@@ -166,11 +163,12 @@ static void assert_gone(struct target *target, uint64_t code)
 	assert_int_equal(location.line, 4711);
 }
 
-static void check_life_and_death(const char *command)
+static void check_life_and_death(const char *name, const char *command)
 {
 	struct target target;
 	uint64_t code;
 
+	(void)name;
 	target_start(&target, command, true);
 	check_frames(&target);
 	code = strtoull(child_ask(&target.child, "hold first"), NULL, 10);
@@ -189,11 +187,12 @@ static void check_life_and_death(const char *command)
 }
 
 /* Within a look what was read stands; what was not, until something is made there. */
-static void check_one_look(const char *command)
+static void check_one_look(const char *name, const char *command)
 {
 	struct target target;
 	uint64_t code;
 
+	(void)name;
 	target_start(&target, command, true);
 	check_frames(&target);
 	code = strtoull(child_ask(&target.child, "hold first"), NULL, 10);
@@ -216,28 +215,14 @@ static void check_one_look(const char *command)
 
 static void within_a_look_a_code_object_is_read_once(void **state)
 {
-	struct interpreters found;
-
 	(void)state;
-	interpreters_find(&found);
-	if (!found.n)
-		skip();
-	for (size_t i = 0; i < found.n; i++)
-		check_one_look(found.commands[i]);
-	interpreters_done(&found);
+	for_each_interpreter(check_one_look);
 }
 
 static void a_dead_code_object_and_its_heir_are_told_apart(void **state)
 {
-	struct interpreters found;
-
 	(void)state;
-	interpreters_find(&found);
-	if (!found.n)
-		skip();
-	for (size_t i = 0; i < found.n; i++)
-		check_life_and_death(found.commands[i]);
-	interpreters_done(&found);
+	for_each_interpreter(check_life_and_death);
 }
 
 static void what_is_no_code_object_is_a_fault(void **state)
@@ -354,28 +339,26 @@ static bool resolve_with_failure(const struct target *target, uint64_t code, uns
 	return failing_visited(&failing);
 }
 
+static void check_torture(const char *name, const char *command)
+{
+	struct target target;
+	unsigned long n = 1;
+	uint64_t code;
+
+	(void)name;
+	target_start(&target, command, false);
+	check_frames(&target);
+	code = strtoull(child_ask(&target.child, "hold torture"), NULL, 10);
+	while (resolve_with_failure(&target, code, n))
+		n++;
+	assert_true(n > 8); /* object, type, its name, names and table, and their types */
+	target_stop(&target);
+}
+
 static void any_read_may_fail_and_the_next_look_succeeds(void **state)
 {
-	struct interpreters found;
-
 	(void)state;
-	interpreters_find(&found);
-	if (!found.n)
-		skip();
-	for (size_t i = 0; i < found.n; i++) {
-		struct target target;
-		unsigned long n = 1;
-		uint64_t code;
-
-		target_start(&target, found.commands[i], false);
-		check_frames(&target);
-		code = strtoull(child_ask(&target.child, "hold torture"), NULL, 10);
-		while (resolve_with_failure(&target, code, n))
-			n++;
-		assert_true(n > 8); /* object, type, its name, names and table, and their types */
-		target_stop(&target);
-	}
-	interpreters_done(&found);
+	for_each_interpreter(check_torture);
 }
 
 int main(void)

@@ -185,23 +185,20 @@ static void check_subinterpreters(struct child *child)
 	live_close(&live);
 }
 
+static void check_process(const char *name, const char *command)
+{
+	struct child child;
+
+	print_message("%s\n", name);
+	child_start(&child, command, "subinterpreters.py");
+	check_subinterpreters(&child);
+	child_stop(&child);
+}
+
 static void every_interpreter_of_a_process_is_found(void **state)
 {
-	struct interpreters found;
-
 	(void)state;
-	interpreters_find(&found);
-	if (!found.n)
-		skip();
-	for (size_t i = 0; i < found.n; i++) {
-		struct child child;
-
-		print_message("%s\n", found.names[i]);
-		child_start(&child, found.commands[i], "subinterpreters.py");
-		check_subinterpreters(&child);
-		child_stop(&child);
-	}
-	interpreters_done(&found);
+	for_each_interpreter(check_process);
 }
 
 int main(void)

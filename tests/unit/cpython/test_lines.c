@@ -99,17 +99,15 @@ static size_t check_interpreter(const char *name, const char *command)
 	return n;
 }
 
+static void check_library(const char *name, const char *command)
+{
+	assert_true(check_interpreter(name, command) > 50000);
+}
+
 static void every_line_of_the_library_is_what_the_interpreter_says(void **state)
 {
-	struct interpreters found;
-
 	(void)state;
-	interpreters_find(&found);
-	if (!found.n)
-		skip();
-	for (size_t i = 0; i < found.n; i++)
-		assert_true(check_interpreter(found.names[i], found.commands[i]) > 50000);
-	interpreters_done(&found);
+	for_each_interpreter(check_library);
 }
 
 static void lnotab_lines_can_go_back(void **state)

@@ -11,8 +11,7 @@
 #include "cpython/liveness.h"
 #include "cpython/liveness_private.h"
 #include "failing_memory.h"
-#include "interpreters.h"
-#include "live.h"
+#include "opened.h"
 
 #define MAX_TYPES 10000
 #define LOOKS_MAX 40000
@@ -68,14 +67,8 @@ static void glibc_start(struct target *target)
 
 static void target_start(struct target *target, const char *command)
 {
-	const char *rest;
-	struct fault fault = {0};
-
-	child_start(&target->child, command, "liveness.py");
-	child_layout(&target->child, &rest);
-	assert_true(live_open(&target->live, target->child.pid));
-	if (live_interpreter(&target->live, &target->interpreter, &fault) != 0)
-		fail_msg("%s: %s", reason_sentence(fault.reason), fault.field);
+	opened_start(&target->child, &target->live, &target->interpreter, command, "liveness.py",
+		     -1);
 	assert_int_equal(type_cache_new(target->interpreter, MAX_TYPES, &target->types), 0);
 	assert_int_equal(liveness_new(target->interpreter, target->types, &target->liveness), 0);
 	glibc_start(target);
@@ -91,23 +84,9 @@ static void target_stop(struct target *target)
 	liveness_free(target->liveness);
 	glibc_free(target->glibc);
 	type_cache_free(target->types);
-	interpreter_free(target->interpreter);
-	live_close(&target->live);
-	child_stop(&target->child);
+	opened_stop(&target->child, &target->live, target->interpreter);
 	free(target->kinds);
 	free(target->looks);
-}
-
-static void for_each_interpreter(void (*check)(const char *name, const char *command))
-{
-	struct interpreters found;
-
-	interpreters_find(&found);
-	if (!found.n)
-		skip();
-	for (size_t i = 0; i < found.n; i++)
-		check(found.names[i], found.commands[i]);
-	interpreters_done(&found);
 }
 
 /* Takes the objects that the child tells of. */

@@ -11,8 +11,7 @@
 #include "cpython/objects.h"
 #include "cpython/types.h"
 #include "failing_memory.h"
-#include "interpreters.h"
-#include "live.h"
+#include "opened.h"
 
 #define MAX_TYPES 10000
 #define ADDRESSES_MAX 10000
@@ -29,14 +28,8 @@ struct target {
 
 static void target_start(struct target *target, const char *command)
 {
-	const char *rest;
-	struct fault fault = { 0 };
-
-	child_start(&target->child, command, "objects.py");
-	child_layout(&target->child, &rest);
-	assert_true(live_open(&target->live, target->child.pid));
-	if (live_interpreter(&target->live, &target->interpreter, &fault) != 0)
-		fail_msg("%s: %s", reason_sentence(fault.reason), fault.field);
+	opened_start(&target->child, &target->live, &target->interpreter, command, "objects.py",
+		     -1);
 	assert_int_equal(type_cache_new(target->interpreter, MAX_TYPES, &target->types), 0);
 	target->census = NULL;
 }
@@ -45,9 +38,7 @@ static void target_stop(struct target *target)
 {
 	census_free(target->census);
 	type_cache_free(target->types);
-	interpreter_free(target->interpreter);
-	live_close(&target->live);
-	child_stop(&target->child);
+	opened_stop(&target->child, &target->live, target->interpreter);
 }
 
 static void target_take_census(struct target *target)
@@ -55,18 +46,6 @@ static void target_take_census(struct target *target)
 	census_free(target->census);
 	target->census = NULL;
 	assert_int_equal(census_take(target->interpreter, false, &target->census, NULL), 0);
-}
-
-static void for_each_interpreter(void (*check)(const char *name, const char *command))
-{
-	struct interpreters found;
-
-	interpreters_find(&found);
-	if (!found.n)
-		skip();
-	for (size_t i = 0; i < found.n; i++)
-		check(found.names[i], found.commands[i]);
-	interpreters_done(&found);
 }
 
 /* What the interpreter told of one object. */
@@ -296,9 +275,7 @@ static void the_heaps_types_are_counted_as_the_collector_counts_them(void **stat
 static void the_debug_hooks_do_not_change_types(void **state)
 {
 	(void)state;
-	setenv("PYTHONMALLOC", "pymalloc_debug", 1);
-	for_each_interpreter(check_types);
-	unsetenv("PYTHONMALLOC");
+	for_each_debugged(check_types);
 }
 
 static void check_parked(const char *name, const char *command)

@@ -10,8 +10,7 @@
 #include <cmocka.h>
 
 #include "cpython/pymalloc.h"
-#include "interpreters.h"
-#include "live.h"
+#include "opened.h"
 
 #define ADDRESSES_MAX 10000
 /* What the child itself allocates between its own count and its silence. */
@@ -27,23 +26,15 @@ struct target {
 /* False: nothing to test there (an interpreter that cannot be opened is cpython's own test). */
 static void target_start(struct target *target, const char *command)
 {
-	const char *rest;
-	struct fault fault = { 0 };
-
 	target->errors = tmpfile();
 	assert_non_null(target->errors);
-	child_start_with(&target->child, command, "heap.py", fileno(target->errors));
-	child_layout(&target->child, &rest);
-	assert_true(live_open(&target->live, target->child.pid));
-	if (live_interpreter(&target->live, &target->interpreter, &fault) != 0)
-		fail_msg("%s: %s", reason_sentence(fault.reason), fault.field);
+	opened_start(&target->child, &target->live, &target->interpreter, command, "heap.py",
+		     fileno(target->errors));
 }
 
 static void target_stop(struct target *target)
 {
-	interpreter_free(target->interpreter);
-	live_close(&target->live);
-	child_stop(&target->child);
+	opened_stop(&target->child, &target->live, target->interpreter);
 	fclose(target->errors);
 }
 
@@ -53,18 +44,6 @@ static void target_census(const struct target *target, bool without_blocks, stru
 
 	if (census_take(target->interpreter, without_blocks, ret, &fault) != 0)
 		fail_msg("%s: %s", reason_sentence(fault.reason), fault.field);
-}
-
-static void for_each_interpreter(void (*check)(const char *name, const char *command))
-{
-	struct interpreters found;
-
-	interpreters_find(&found);
-	if (!found.n)
-		skip();
-	for (size_t i = 0; i < found.n; i++)
-		check(found.names[i], found.commands[i]);
-	interpreters_done(&found);
 }
 
 /* What sys._debugmallocstats() says. */
@@ -161,9 +140,7 @@ static void every_size_class_is_counted_as_the_interpreter_counts_it(void **stat
 static void the_debug_hooks_change_nothing(void **state)
 {
 	(void)state;
-	setenv("PYTHONMALLOC", "pymalloc_debug", 1);
-	for_each_interpreter(check_counts);
-	unsetenv("PYTHONMALLOC");
+	for_each_debugged(check_counts);
 }
 
 static size_t addresses_of(char *line, uint64_t *addresses)
