@@ -52,7 +52,8 @@ static __noinline int limit_tell(__u64 number, __u64 hits, __u32 tid)
 	struct window_group *group = &window_groups[number & (WINDOW_GROUPS_MAX - 1)];
 	__u64 limit = IN_MEMORY(group->limit);
 
-	if (hits <= limit || IN_MEMORY(group->armed) != limit ||
+	/* A limit of 0 is one that nobody waits for: the group is to be silent. */
+	if (!limit || hits <= limit || IN_MEMORY(group->armed) != limit ||
 	    __sync_val_compare_and_swap(&group->armed, limit, 0) != limit)
 		return 0;
 	if (!limit_emit(number, hits, tid))

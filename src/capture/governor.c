@@ -89,18 +89,6 @@ static void begin(struct governor *governor, const struct governor_options *opti
 	}
 }
 
-/* Learning is for creation sites whose heat no cache knows. */
-static void plan_learning(struct governor *governor, double now)
-{
-	size_t unknown = 0;
-
-	for (size_t i = 0; i < governor->n_units; i++)
-		unknown += governor->units[i].stream == CREATIONS &&
-			   governor->units[i].state == UNIT_UNKNOWN;
-	governor->learning_left = unknown > 0 ? LEARNING_WINDOWS : 0;
-	governor->learning_at = now + LEARNING_SPACING * governor_random(governor);
-}
-
 int governor_new(const struct governor_options *options, double now, struct governor **ret)
 {
 	struct governor *governor;
@@ -119,7 +107,7 @@ int governor_new(const struct governor_options *options, double now, struct gove
 		governor_free(governor);
 		return r;
 	}
-	plan_learning(governor, now);
+	learning_plan(governor, now);
 	units_admit(governor, now);
 	streams_share(governor);
 	*ret = governor;
@@ -294,14 +282,6 @@ static enum purpose purpose_of(const struct governor *governor, unsigned group)
 	if (!is_window(group))
 		return ALWAYS;
 	return governor->groups[group].learning ? LEARNING : WINDOWS;
-}
-
-static void learning_closed(struct governor *governor, double now)
-{
-	if (governor->learning_left > 0)
-		governor->learning_left--;
-	governor->learning_at = now + LEARNING_SPACING * (1 + governor_random(governor));
-	governor->streams[CREATIONS].planned = false;
 }
 
 void governor_note_closed(struct governor *governor, unsigned group, double now,

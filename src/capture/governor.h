@@ -4,7 +4,7 @@
  * (docs/governor.md).  Pure: time, measured counts and a seed are arguments.
  *
  *   groups 0..7   always on, by heat: 0 was never hit, 1..6 a decade each, 7 native
- *   groups 8..11  windows: creations, raw blocks, native, slices of lukewarm sites
+ *   groups 8..12  windows: creations, raw blocks, native, slices of lukewarm sites, the focus
  *
  * Times are seconds of one clock that never goes back; costs are seconds of the target.
  * The caller's loop: governor_step(); do what it says; tell what came of it by a note; again.
@@ -23,7 +23,8 @@
 #define GOVERNOR_GROUP_RAW 9
 #define GOVERNOR_GROUP_NATIVE 10
 #define GOVERNOR_GROUP_SLICES 11
-#define GOVERNOR_GROUPS 12
+#define GOVERNOR_GROUP_FOCUS 12
+#define GOVERNOR_GROUPS 13
 
 #define GOVERNOR_SITES_MAX 16384
 #define GOVERNOR_NOT_GOVERNED 0xff	 /* site_kinds: never opened */
@@ -104,6 +105,13 @@ void governor_note_other(struct governor *governor, double now, double seconds);
 void governor_note_limit(struct governor *governor, unsigned group, double now);
 /* So many more samples of a site have survived: shares move to where they come from. */
 void governor_note_survivors(struct governor *governor, uint16_t site, uint32_t n);
+
+/*
+ * These sites are looked at more than others from now on (what grows is made there), in windows
+ * of their own that hold all of them; none: no longer.  Creation sites whose heat is known; those
+ * that are always on stay so.  True: that changes something.
+ */
+bool governor_focus(struct governor *governor, double now, const uint16_t *sites, size_t n);
 
 /* Everything closes and comes back after so many seconds (a fork, no headroom, frozen). */
 void governor_pause(struct governor *governor, double now, double seconds);

@@ -89,11 +89,17 @@
 #define SLICE_LOSS 0.05
 /* A slice adds at most this delay: that of a site that alone loses more is shorter. */
 #define SLICE_DELAY 0.005
+#define SLICE_DELAY_MAX 0.010 /* where it was hotter than was known */
 #define SLICES_STRATUM_MIN 0.4
 /* No site can take more from a target than this: 17 times slower is 0.94. */
 #define LOSS_MAX 0.95
-#define ATTACH_EDGE 0.5
-#define DETACH_EDGE 0.2
+/*
+ * Attaching and detaching are waiting, most of it before the first site is in and behind the last
+ * that is out (docs/BENCHMARKS.md, Windows): a mean for plans, and for limits what it may be.
+ */
+#define ATTACH_EDGE 0.05
+#define DETACH_EDGE 0.05
+#define DETACH_EDGE_MAX 0.2
 #define ATTACH_SECONDS 0.015
 #define DETACH_SECONDS 0.040
 /* The daemon's own way from a limit to the detach. */
@@ -121,16 +127,29 @@
 /* An idle target's strata grow to so many times their length. */
 #define IDLE_STRETCH_MAX 16
 
-#define LEARNING_WINDOWS 3
-#define LEARNING_SECONDS 0.008
-#define LEARNING_SPACING 0.3
+/*
+ * Learning goes round all creation sites once, in so many parts: with all of them in, a busy
+ * target hardly moves, for as long as their attach and detach take (100 ms and more), and what is
+ * counted is not its own pace.  A part with a hot site is cut by its hits.
+ */
+#define LEARNING_PARTS 8
+#define LEARNING_SECONDS 0.005
+#define LEARNING_HITS 4000
+#define LEARNING_SPACING 0.08
 
+/* Of the windows' budget, while something grows: the rest is the floor of all others. */
+#define FOCUS_SHARE 0.7
+/*
+ * Of the time at full speed loss windows of the focus have as much; shorter ones, so that there
+ * are some in half a minute: each is one draw.
+ */
+#define FOCUS_WINDOW_MAX 0.012
 #define STREAM_FLOOR 0.1       /* of the windows' budget, each kind that has hot sites */
 #define SURVIVORS_FORGET 0.995 /* a window */
 #define BURST_SECONDS 60.0
 #define BURST_INTERVAL 600.0
 
-enum stream_kind { CREATIONS, RAW, NATIVE, SLICES, STREAMS };
+enum stream_kind { CREATIONS, RAW, NATIVE, SLICES, FOCUS, STREAMS };
 enum purpose { ALWAYS, WINDOWS, LEARNING, OTHER, PURPOSES };
 
 struct cell {
@@ -163,6 +182,9 @@ struct unit {
 	uint8_t last_in;
 	bool in_deck;
 	bool caller; /* always on or off: what it would show in windows, creations do */
+	bool focused; /* in windows of the focus, not in slices */
+	bool was_focused;
+	uint8_t part; /* of the learning */
 	uint32_t members, n_members;
 	double rate;  /* hits/s at full speed; NAN: not known */
 	bool counted; /* the rate is counted at real speed, not guessed in windows */
@@ -195,6 +217,7 @@ struct stream {
 	double missed_seconds;
 	double length;
 	double loss;	       /* planned: share of speed lost inside */
+	double loss_seen;      /* of the window that closed last */
 	double cost, cost_max; /* planned, and at its worst */
 	uint64_t hits_max;
 	double cost_seen; /* average of what windows cost */
@@ -281,5 +304,21 @@ void streams_pause(struct governor *governor, double until);
 /* The window that is due, or the time of the next. */
 void streams_step(struct governor *governor, double now, struct governor_step *ret);
 double stream_edge_seconds(const struct stream *stream);
+void group_add_unit(const struct governor *governor, struct group *group, const struct unit *unit);
+double stream_loss_of_rate(const struct governor *governor, double rate);
+double stream_length_before_limit(const struct governor *governor, const struct stream *stream,
+				  double used);
+void stream_plan_length(struct governor *governor, enum stream_kind kind);
+void stream_limit_hits(const struct governor *governor, struct stream *stream);
+
+/* --- governor_slices.c ---------------------------------------------------------------------- */
+
+void stream_plan_slice(struct governor *governor, double began);
+void stream_plan_focus(struct governor *governor);
+/* Learning is for creation sites whose heat no cache knows. */
+void learning_plan(struct governor *governor, double now);
+/* The next part, where its time has come. */
+void learning_step(struct governor *governor, double now, struct governor_step *ret);
+void learning_closed(struct governor *governor, double now);
 
 #endif

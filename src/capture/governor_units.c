@@ -153,7 +153,7 @@ double units_on_rate(const struct governor *governor)
 bool unit_is_lukewarm(const struct governor *governor, const struct unit *unit)
 {
 	return unit->group == NO_GROUP && unit->state != UNIT_UNKNOWN && !unit->caller &&
-	       unit->rate * governor->hit <=
+	       !unit->focused && unit->rate * governor->hit <=
 		       (unit->counted || unit->sliced ? GENTLE_LOSS : GUESSED_LOSS);
 }
 
@@ -289,7 +289,7 @@ static bool make_room(struct governor *governor, const struct unit *cheapest, do
 double trip_cost(const struct governor *governor)
 {
 	return allowance_delay(governor) / GOVERNOR_ALWAYS_ON_GROUPS + WAKE_SECONDS +
-	       DETACH_EDGE * governor->streams[CREATIONS].detach_seconds;
+	       DETACH_EDGE_MAX * governor->streams[CREATIONS].detach_seconds;
 }
 
 /* A trial may meet a hot site: what that would cost has to be there, learning apart. */
@@ -341,7 +341,7 @@ void units_admit(struct governor *governor, double now)
 		governor->climbing = governor->learning_left > 0;
 		return;
 	}
-	if (now < governor->trial_until || !all_settled(governor) ||
+	if (governor->learning_left > 0 || now < governor->trial_until || !all_settled(governor) ||
 	    on_share_spent(governor, now) || !trip_can_be_paid(governor, now))
 		return;
 	n = gather_candidates(governor, now);

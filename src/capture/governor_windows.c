@@ -8,7 +8,7 @@
 
 /* How the windows' budget is shared before anything is known of survivors. */
 static const double base_shares[STREAMS] = {
-	[CREATIONS] = 0.5, [RAW] = 0.2, [NATIVE] = 0.1, [SLICES] = 0.2};
+	[CREATIONS] = 0.5, [RAW] = 0.2, [NATIVE] = 0.1, [SLICES] = 0.2, [FOCUS] = 0};
 
 double governor_random(struct governor *governor)
 {
@@ -27,6 +27,8 @@ static bool unit_in_stream(const struct governor *governor, const struct unit *u
 {
 	if (kind == SLICES)
 		return unit_is_lukewarm(governor, unit);
+	if (kind == FOCUS)
+		return unit->focused && unit->group == NO_GROUP && !isnan(unit->rate);
 	return unit->stream == kind && unit->group == NO_GROUP && has_windows(governor, unit);
 }
 
@@ -36,7 +38,7 @@ double stream_edge_seconds(const struct stream *stream)
 	return ATTACH_EDGE * stream->attach_seconds + DETACH_EDGE * stream->detach_seconds;
 }
 
-static double loss_of_rate(const struct governor *governor, double rate)
+double stream_loss_of_rate(const struct governor *governor, double rate)
 {
 	if (isnan(rate))
 		return LOSS_MAX;
@@ -55,10 +57,10 @@ static double delay_allowed(const struct governor *governor)
  * The limit holds whatever the target does: the hits up to it (those of the
  * attach are counted too), the daemon's way to the detach, and the detach's edge.
  */
-static void limit_hits(const struct governor *governor, struct stream *stream)
+void stream_limit_hits(const struct governor *governor, struct stream *stream)
 {
 	double delay = delay_allowed(governor);
-	double after = WAKE_SECONDS + DETACH_EDGE * stream->detach_seconds;
+	double after = WAKE_SECONDS + DETACH_EDGE_MAX * stream->detach_seconds;
 	double hits = fmax(delay - after, delay / 4) / governor->hit;
 
 	stream->hits_max = (uint64_t)fmax(hits, HITS_MIN);
@@ -66,7 +68,7 @@ static void limit_hits(const struct governor *governor, struct stream *stream)
 }
 
 /* As long as the limit, with room for a rate that wanders, isn't what ends it. */
-static double length_before_limit(const struct governor *governor, const struct stream *stream,
+double stream_length_before_limit(const struct governor *governor, const struct stream *stream,
 				  double used)
 {
 	double seconds = used * (double)stream->hits_max * governor->hit;
@@ -87,16 +89,17 @@ static double rate_inside(const struct governor *governor, enum stream_kind kind
 }
 
 /* (length + edges) × loss is the delay: as long as that stays within what is allowed. */
-static void plan_length(const struct governor *governor, enum stream_kind kind,
-			struct stream *stream)
+void stream_plan_length(struct governor *governor, enum stream_kind kind)
 {
+	struct stream *stream = &governor->streams[kind];
 	double edge = stream_edge_seconds(stream);
 
-	stream->loss = loss_of_rate(governor, rate_inside(governor, kind));
+	stream->loss = stream_loss_of_rate(governor, rate_inside(governor, kind));
 	stream->length = WINDOW_MAX;
 	if (stream->loss > 0)
 		stream->length = delay_allowed(governor) / stream->loss - edge;
-	stream->length = fmin(stream->length, length_before_limit(governor, stream, LIMIT_USED));
+	stream->length =
+		fmin(stream->length, stream_length_before_limit(governor, stream, LIMIT_USED));
 	stream->length = fmin(fmax(stream->length, WINDOW_MIN), WINDOW_MAX);
 	stream->cost = (stream->length + edge) * stream->loss;
 }
@@ -109,11 +112,13 @@ static double windows_budget(const struct governor *governor, double now)
 	return fmax(budget * BUDGET_USED - always - governor->other_loss, budget * STREAM_FLOOR);
 }
 
-/* What the full streams leave to the slices beyond their own share. */
+/* What the full streams leave to the slices beyond their own share; while something grows, that. */
 static double slices_budget(const struct governor *governor, double now)
 {
 	double budget = windows_budget(governor, now), others = 0;
 
+	if (governor->streams[FOCUS].active)
+		return budget * governor->streams[SLICES].share;
 	for (int i = 0; i < SLICES; i++)
 		if (governor->streams[i].active && governor->streams[i].planned)
 			others += fmax(governor->streams[i].cost, governor->streams[i].cost_seen) /
@@ -167,91 +172,6 @@ static double stratum_seconds(const struct governor *governor, enum stream_kind 
 	return fmin(seconds, STRATUM_MAX);
 }
 
-/* --- slices: a deck of the lukewarm, dealt a slice at a time -------------------------------- */
-
-static double deck_loss(const struct governor *governor, size_t at)
-{
-	const struct stream *slices = &governor->streams[SLICES];
-
-	return governor->units[slices->deck[at]].rate * governor->hit;
-}
-
-/* Where the slice that begins at a place of the deck ends: at least one unit is in it. */
-static size_t slice_end(const struct governor *governor, size_t at)
-{
-	const struct stream *slices = &governor->streams[SLICES];
-	double loss = deck_loss(governor, at), allowed;
-	size_t end = at + 1;
-
-	allowed = LIMIT_USED * (double)slices->hits_max * governor->hit /
-		  (SLICE_SECONDS + ATTACH_EDGE * slices->attach_seconds);
-	allowed = fmin(allowed, SLICE_LOSS);
-	while (end < slices->n_deck && loss + deck_loss(governor, end) <= allowed)
-		loss += deck_loss(governor, end++);
-	return end;
-}
-
-/* A site that may be lukewarm, if the guess is right: one of them in a round. */
-static bool is_tried(const struct governor *governor, const struct unit *unit, size_t *tried)
-{
-	if (unit->group != NO_GROUP || unit->state == UNIT_UNKNOWN || unit->counted ||
-	    unit->caller || unit->sliced || unit->rate * governor->hit > GENTLE_LOSS ||
-	    *tried == TRIED_A_ROUND)
-		return false;
-	(*tried)++;
-	return true;
-}
-
-/* A new round: shuffled, so that each unit's slice is at a random place of it. */
-static void deck_shuffle(struct governor *governor)
-{
-	struct stream *slices = &governor->streams[SLICES];
-	size_t tried = 0;
-
-	slices->n_deck = 0;
-	for (size_t i = 0; i < governor->n_units; i++) {
-		governor->units[i].in_deck = unit_is_lukewarm(governor, &governor->units[i]) ||
-					     is_tried(governor, &governor->units[i], &tried);
-		if (governor->units[i].in_deck)
-			slices->deck[slices->n_deck++] = (uint32_t)i;
-	}
-	for (size_t i = slices->n_deck; i > 1; i--) {
-		size_t other = (size_t)(governor_random(governor) * (double)i);
-		uint32_t moved = slices->deck[i - 1];
-
-		slices->deck[i - 1] = slices->deck[other];
-		slices->deck[other] = moved;
-	}
-	slices->n_slices = 0;
-	for (size_t at = 0; at < slices->n_deck; at = slice_end(governor, at))
-		slices->n_slices++;
-	slices->slice = 0;
-	slices->deck_at = slices->deck_end = 0;
-}
-
-static void plan_slice(struct governor *governor, double began)
-{
-	struct stream *slices = &governor->streams[SLICES];
-	double rate = 0;
-
-	if (slices->deck_end >= slices->n_deck) {
-		deck_shuffle(governor);
-		slices->deck_began = began;
-	}
-	if (slices->n_deck == 0) /* a window of no site: missed */
-		return;
-	slices->deck_at = slices->deck_end;
-	slices->deck_end = slice_end(governor, slices->deck_at);
-	slices->slice++;
-	for (size_t i = slices->deck_at; i < slices->deck_end; i++)
-		rate += deck_loss(governor, i) / governor->hit;
-	slices->loss = loss_of_rate(governor, rate);
-	slices->length = fmin(SLICE_SECONDS, length_before_limit(governor, slices, LIMIT_USED));
-	slices->length = fmin(slices->length, SLICE_DELAY / fmax(slices->loss, 1e-9));
-	slices->length = fmax(slices->length, WINDOW_MIN);
-	slices->cost = (slices->length + stream_edge_seconds(slices)) * slices->loss;
-}
-
 /* --- strata --------------------------------------------------------------------------------- */
 
 static void plan_stratum(struct governor *governor, enum stream_kind kind, double now)
@@ -265,11 +185,13 @@ static void plan_stratum(struct governor *governor, enum stream_kind kind, doubl
 		governor->windows_missed++;
 		began = now;
 	}
-	limit_hits(governor, stream);
+	stream_limit_hits(governor, stream);
 	if (kind == SLICES)
-		plan_slice(governor, began);
+		stream_plan_slice(governor, began);
+	else if (kind == FOCUS)
+		stream_plan_focus(governor);
 	else
-		plan_length(governor, kind, stream);
+		stream_plan_length(governor, kind);
 	if (kind != SLICES || !stream->planned || stream->slice == 1)
 		stream->seconds = stratum_seconds(governor, kind, now);
 	stream->began = began;
@@ -324,8 +246,7 @@ static void put_off(struct governor *governor, struct stream *stream, double now
 		stream->at = now + PUT_OFF_MIN + governor_random(governor) * (left - PUT_OFF_MIN);
 }
 
-static void add_unit_sites(const struct governor *governor, struct group *group,
-			   const struct unit *unit)
+void group_add_unit(const struct governor *governor, struct group *group, const struct unit *unit)
 {
 	memcpy(group->sites + group->n_sites, governor->members + unit->members,
 	       unit->n_members * sizeof(*group->sites));
@@ -342,13 +263,15 @@ static size_t fill_window(struct governor *governor, enum stream_kind kind)
 	if (kind == SLICES) {
 		for (size_t i = stream->deck_at; i < stream->deck_end; i++)
 			if (governor->units[stream->deck[i]].in == NO_GROUP)
-				add_unit_sites(governor, group, &governor->units[stream->deck[i]]);
+				group_add_unit(governor, group, &governor->units[stream->deck[i]]);
 		return group->n_sites;
 	}
 	for (size_t i = 0; i < governor->n_units; i++)
-		if (governor->units[i].stream == kind && governor->units[i].in == NO_GROUP &&
-		    has_windows(governor, &governor->units[i]))
-			add_unit_sites(governor, group, &governor->units[i]);
+		if (governor->units[i].in == NO_GROUP &&
+		    (kind == FOCUS ? unit_in_stream(governor, &governor->units[i], FOCUS)
+				   : governor->units[i].stream == kind &&
+					     has_windows(governor, &governor->units[i])))
+			group_add_unit(governor, group, &governor->units[i]);
 	return group->n_sites;
 }
 
@@ -368,7 +291,7 @@ static void open_window(struct governor *governor, enum stream_kind kind, double
 		.seconds = stream->length,
 		.stratum_seconds = stream->seconds + stream->missed_seconds,
 		.stratum_began = stream->began - stream->missed_seconds,
-		.complete = kind != SLICES,
+		.complete = kind != SLICES && kind != FOCUS,
 	};
 	if (kind == SLICES) {
 		ret->stratum_seconds = stream->seconds * (double)stream->n_slices;
@@ -377,29 +300,10 @@ static void open_window(struct governor *governor, enum stream_kind kind, double
 	group->learning = false;
 }
 
-static void open_learning(struct governor *governor, double now, struct governor_step *ret)
-{
-	struct stream *stream = &governor->streams[CREATIONS];
-
-	limit_hits(governor, stream);
-	stream->loss = LOSS_MAX;
-	stream->length = fmin(LEARNING_SECONDS, length_before_limit(governor, stream, 1));
-	stream->length = fmax(stream->length, WINDOW_MIN);
-	if (fill_window(governor, CREATIONS) == 0) {
-		governor->learning_left = 0;
-		return;
-	}
-	open_window(governor, CREATIONS, now, ret);
-	ret->learning = true;
-	governor->groups[GOVERNOR_GROUP_CREATIONS].learning = true;
-	ret->stratum_seconds = 0;
-	ret->stratum_began = now;
-}
-
 /* A kind has windows as long as any of its sites isn't always on. */
 void streams_share(struct governor *governor)
 {
-	double sum = 0, survivors = 0, base = 0, floors = 0;
+	double sum = 0, survivors = 0, base = 0, floors = 0, others;
 	bool active[STREAMS] = {false};
 
 	for (size_t i = 0; i < governor->n_units; i++)
@@ -415,9 +319,10 @@ void streams_share(struct governor *governor)
 		stream->active = active[kind];
 		base += active[kind] ? base_shares[kind] : 0;
 		survivors += active[kind] ? stream->survivors : 0;
-		floors += active[kind] ? STREAM_FLOOR : 0;
+		floors += active[kind] && kind != FOCUS ? STREAM_FLOOR : 0;
 	}
-	for (int kind = 0; kind < STREAMS; kind++) {
+	governor->streams[FOCUS].share = 0;
+	for (int kind = 0; kind < FOCUS; kind++) {
 		struct stream *stream = &governor->streams[kind];
 		double wanted = base > 0 ? base_shares[kind] / base : 0;
 
@@ -426,8 +331,11 @@ void streams_share(struct governor *governor)
 		stream->share = active[kind] ? STREAM_FLOOR + (1 - floors) * wanted : 0;
 		sum += stream->share;
 	}
-	for (int kind = 0; kind < STREAMS; kind++)
-		governor->streams[kind].share /= sum > 0 ? sum : 1;
+	others = active[FOCUS] && sum > 0 ? 1 - FOCUS_SHARE : 1;
+	for (int kind = 0; kind < FOCUS; kind++)
+		governor->streams[kind].share *= sum > 0 ? others / sum : 0;
+	if (active[FOCUS])
+		governor->streams[FOCUS].share = sum > 0 ? FOCUS_SHARE : 1;
 }
 
 void streams_step(struct governor *governor, double now, struct governor_step *ret)
@@ -439,9 +347,7 @@ void streams_step(struct governor *governor, double now, struct governor_step *r
 		return;
 	}
 	if (governor->learning_left > 0) {
-		ret->at = fmin(ret->at, governor->learning_at);
-		if (now >= governor->learning_at)
-			open_learning(governor, now, ret);
+		learning_step(governor, now, ret);
 		return;
 	}
 	for (int kind = 0; kind < STREAMS; kind++) {
@@ -485,7 +391,7 @@ double stream_note_closed(struct governor *governor, struct stream *stream, doub
 	 * half as much again, for it was rising.
 	 */
 	if (limited && hits <= stream->hits_max + stream->hits_max / 50) {
-		double detach = DETACH_EDGE * stream->detach_seconds;
+		double detach = DETACH_EDGE_MAX * stream->detach_seconds;
 		double until = fmax(inside - silent_seconds - detach, trapped);
 
 		cost += fmin(1.5 * trapped / until, LOSS_MAX) * (silent_seconds + detach);
@@ -493,6 +399,7 @@ double stream_note_closed(struct governor *governor, struct stream *stream, doub
 	if (cost > GENTLE_LOSS * inside)
 		account_book_full(&governor->account, now, inside);
 	stream->own_seconds = fmax(inside - trapped, (1 - LOSS_MAX) * inside);
+	stream->loss_seen = inside > 0 ? cost / inside : 0;
 	stream->to_tell = true;
 	stream->cost_seen = stream->windows == 0 ? cost : 0.7 * stream->cost_seen + 0.3 * cost;
 	stream->windows++;
@@ -506,11 +413,13 @@ double stream_note_closed(struct governor *governor, struct stream *stream, doub
 }
 
 static void unit_note_window(struct governor *governor, struct unit *unit,
-			     const struct stream *stream)
+			     const struct stream *stream, bool learning)
 {
 	double rate = (double)unit->window_hits / stream->own_seconds;
 	double weight = fmax(1.0 / (unit->windows_seen + 1), 0.3);
-	bool slice = stream == &governor->streams[SLICES];
+	/* It was nearly alone: what was counted is the target's own pace. */
+	bool slice = stream == &governor->streams[SLICES] || stream == &governor->streams[FOCUS] ||
+		     (learning && stream->loss_seen <= GENTLE_LOSS);
 
 	unit->windows_seen++;
 	if (slice && !unit->sliced) {
@@ -519,10 +428,9 @@ static void unit_note_window(struct governor *governor, struct unit *unit,
 	}
 	/* Full windows don't speak against slices, unless the site has gone cold. */
 	if (slice || !unit->sliced || rate < SLICED_LOW_RATIO * unit->rate)
-		unit->rate =
-			isnan(unit->rate) ? rate : unit->rate + weight * (rate - unit->rate);
+		unit->rate = isnan(unit->rate) ? rate : unit->rate + weight * (rate - unit->rate);
 	unit->window_hits = 0;
-	if (unit->state == UNIT_UNKNOWN && governor->learning_left == 0) {
+	if (unit->state == UNIT_UNKNOWN && (learning || governor->learning_left == 0)) {
 		unit->state = UNIT_WAITING;
 		governor->climbing = true;
 	}
@@ -543,7 +451,8 @@ void streams_note_hits(struct governor *governor)
 			struct unit *unit = &governor->units[i];
 
 			if (unit->last_in == group && unit->in == NO_GROUP)
-				unit_note_window(governor, unit, stream);
+				unit_note_window(governor, unit, stream,
+						 governor->groups[group].learning);
 			if (unit->last_in == group && unit->in == NO_GROUP)
 				unit->last_in = NO_GROUP;
 		}

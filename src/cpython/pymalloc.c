@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "cpython/census.h"
 
 #define ARENA_BATCH 1024     /* struct arena_object of one read */
@@ -276,4 +277,27 @@ int census_arenas(const struct interpreter *interpreter, struct census **ret,
 		  struct fault *reterr_fault)
 {
 	return census_tries(interpreter, POOLS_NONE, ret, reterr_fault);
+}
+
+int census_take_share(const struct interpreter *interpreter, unsigned shift, struct census **ret,
+		      struct fault *reterr_fault)
+{
+	CLEANUP(census_free) struct census *census = NULL;
+	_cleanup_free_ uint64_t *marks = NULL;
+	int error = census_arenas(interpreter, &census, reterr_fault);
+
+	if (error < 0)
+		return error;
+	marks = calloc(census->n_pools / 64 + 1, sizeof(*marks));
+	if (!marks)
+		return fault_set(reterr_fault, -ENOMEM, REASON_READ_FAILED, 0, NULL);
+	for (size_t i = 0; i < census->n_pools; i++)
+		if ((hash_u64(census->pools[i].address) & ((1ull << shift % 64) - 1)) == 0)
+			marks[i / 64] |= 1ull << (i % 64);
+	error = census_read_marked(census, interpreter_memory(interpreter),
+				   interpreter_layout(interpreter), marks, marks);
+	if (error < 0)
+		return fault_set(reterr_fault, error, REASON_READ_FAILED, 0, "pools");
+	*ret = TAKE_PTR(census);
+	return 0;
 }

@@ -43,6 +43,12 @@ int census_take(const struct interpreter *interpreter, bool without_blocks, stru
 int census_take_in(struct memory *memory, const struct layout *layout,
 		   const struct interpreter_arenas *states, size_t n_states, bool without_blocks,
 		   struct census **ret, struct fault *reterr_fault);
+/*
+ * The same of one pool in 2^shift, whole, and of no other: which ones their addresses decide, so
+ * that they are the same ones each time.  The totals have the arenas only.
+ */
+int census_take_share(const struct interpreter *interpreter, unsigned shift, struct census **ret,
+		      struct fault *reterr_fault);
 void census_free(struct census *census);
 const struct census_totals *census_totals(const struct census *census);
 

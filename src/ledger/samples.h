@@ -120,6 +120,11 @@ struct window_facts {
 	uint64_t sightings_before_detach;
 	uint8_t stream; /* below SAMPLES_STREAMS */
 	bool complete; /* all sites that make this kind of block were attached */
+	/*
+	 * One of several in which each site is once: they tell who makes what, by their progress,
+	 * and nothing else.
+	 */
+	bool learning;
 };
 
 /*
@@ -128,7 +133,7 @@ struct window_facts {
  * third.  The strata of one stream are disjoint and have one window each.
  * Windows that are not complete are best a stream of their own.
  */
-#define SAMPLES_STREAMS 4
+#define SAMPLES_STREAMS 5
 
 #define SAMPLES_GUARD_SHARE 10 /* the last of so many sightings is too young */
 
@@ -194,6 +199,10 @@ struct sample_seen {
 /* A candidate without a definite answer is gone; a sample keeps its place and counts as unknown. */
 void samples_looked(struct samples *samples, double time, const struct sample_seen *seen, size_t n);
 
+/* The sites that make a type, as far as complete windows have told. */
+#define SAMPLES_MAKERS_MAX 6 /* of a type: sites beyond these are of no weight */
+size_t samples_type_makers(const struct samples *samples, uint64_t type,
+			   uint16_t ret[static SAMPLES_MAKERS_MAX]);
 /* Is more than MIXED_RATIO of the type made at sites that are not always on, as far as is known? */
 bool samples_type_is_mixed(const struct samples *samples, uint64_t type);
 #define SAMPLES_MIXED_RATIO 0.2

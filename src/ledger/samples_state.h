@@ -52,7 +52,7 @@ struct stack_record {
 	uint32_t mark;		      /* of whoever goes through the stacks */
 };
 
-#define MAKERS_MAX 6 /* of a type: sites beyond these are of no weight */
+#define MAKERS_MAX SAMPLES_MAKERS_MAX
 
 struct type_record {
 	uint64_t key;
@@ -136,7 +136,7 @@ uint32_t samples_type_index(struct samples *samples, uint64_t type);
 void samples_types_see(struct samples *samples, uint32_t type, const struct sighting *sighting);
 /* The candidate's own sighting no longer counts: a finer site has shown the object once more. */
 void samples_types_unsee(struct samples *samples, const struct slot *slot);
-void samples_types_learn(struct samples *samples, uint32_t window, bool complete);
+void samples_types_learn(struct samples *samples, const struct window_facts *facts);
 /* What is known of where it is made, or the lack of it, speaks for nothing. */
 bool samples_type_is_known(const struct samples *samples, uint32_t type);
 /* Is a good part of the type made at sites whose state is below this one? */

@@ -13,6 +13,9 @@
  */
 #define WILSON_Z 1.96
 #define SIGHTINGS_A_DRAW 4
+/* Seconds, or whatever progress is counted in: shorter than any, so that no few sightings say much.
+ */
+#define LEARNING_PROGRESS 0.001
 /* A slice at a random place of each stratum: two of them lie less than two strata apart. */
 #define SLICED_STRATA 2.5
 
@@ -135,7 +138,8 @@ void samples_types_unsee(struct samples *samples, const struct slot *slot)
 			record->makers[i].pending--;
 }
 
-static void take_pending(struct type_record *type, bool complete)
+/* factor: what a sighting counts. */
+static void take_pending(struct type_record *type, float factor)
 {
 	bool fades = sightings_of(type) > SIGHTINGS_FADE;
 
@@ -143,19 +147,26 @@ static void take_pending(struct type_record *type, bool complete)
 	for (size_t i = 0; i < MAKERS_MAX; i++) {
 		struct maker *maker = &type->makers[i];
 
-		if (complete)
-			maker->count += maker->pending;
+		maker->count += factor * (float)maker->pending;
 		if (fades)
 			maker->count /= 2;
 		maker->pending = 0;
 	}
 }
 
-void samples_types_learn(struct samples *samples, uint32_t window, bool complete)
+/* Of complete windows each sighting counts; of those that learn as many as in so much progress. */
+static float learning_factor(const struct window_facts *facts)
+{
+	if (facts->learning)
+		return facts->progress > 0 ? (float)(LEARNING_PROGRESS / facts->progress) : 0;
+	return facts->complete;
+}
+
+void samples_types_learn(struct samples *samples, const struct window_facts *facts)
 {
 	for (size_t i = 1; i < samples->n_types; i++)
-		if (samples->types[i].pending_window == window)
-			take_pending(&samples->types[i], complete);
+		if (samples->types[i].pending_window == facts->window)
+			take_pending(&samples->types[i], learning_factor(facts));
 }
 
 /* Of the makers that are not always on, the one that makes most; NULL: none is known. */
@@ -205,12 +216,26 @@ void samples_sites_window_end(struct samples *samples, const struct window_facts
 	for (size_t i = 0; i < SAMPLES_SITES_MAX; i++) {
 		struct site_record *site = &samples->sites[i];
 
-		if (site->was_in && !facts->complete) {
+		if (site->was_in && !facts->complete && !facts->learning) {
 			site->slice = facts->window;
 			site->sliced_until = until;
 		}
 		site->was_in = site->state == SAMPLE_SITE_WINDOW;
 	}
+}
+
+size_t samples_type_makers(const struct samples *samples, uint64_t type,
+			   uint16_t ret[static SAMPLES_MAKERS_MAX])
+{
+	uint64_t index;
+	size_t n = 0;
+
+	if (table_get(&samples->by_type, type, &index) < 0 || !index)
+		return 0;
+	for (size_t i = 0; i < MAKERS_MAX; i++)
+		if (samples->types[index].makers[i].count > 0)
+			ret[n++] = samples->types[index].makers[i].site;
+	return n;
 }
 
 bool samples_type_is_mixed(const struct samples *samples, uint64_t type)

@@ -184,7 +184,7 @@ static uint64_t guard_keeps(uint64_t n)
 
 int samples_window_end(struct samples *samples, const struct window_facts *facts)
 {
-	uint64_t keeps = guard_keeps(facts->sightings_before_detach);
+	uint64_t keeps = facts->learning ? 0 : guard_keeps(facts->sightings_before_detach);
 	uint16_t index;
 
 	if (!facts->window || facts->stream >= SAMPLES_STREAMS)
@@ -205,12 +205,12 @@ int samples_window_end(struct samples *samples, const struct window_facts *facts
 	samples->windows[index].ordinal = samples->stream_windows[facts->stream]++;
 	samples->totals.windows++;
 	samples->totals.complete_windows += facts->complete;
-	samples_types_learn(samples, facts->window, facts->complete);
+	samples_types_learn(samples, facts);
 	samples_sites_window_end(samples, facts);
 	/* It must outlive the last of its candidates here. */
 	samples->windows[index].users++;
 	guard_candidates(samples, index, keeps, facts->closed);
-	if (facts->progress > 0)
+	if (facts->progress > 0 && !facts->learning)
 		samples_window_weight(samples, facts->window,
 				      facts->stratum_progress / facts->progress);
 	samples_window_unref(samples, index);

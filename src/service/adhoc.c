@@ -165,6 +165,11 @@ static int consume_one(struct adhoc *adhoc, size_t i)
 
 	if (session_state(session) == SESSION_STOPPED)
 		return 0;
+	/* While others are being attached their time has not begun: no window opens. */
+	if (!adhoc->looping) {
+		r = session_consume(session, 0);
+		return r < 0 ? r : 0;
+	}
 	r = session_step(session, adhoc_now(adhoc), &next_seconds);
 	if (r < 0)
 		return r;
@@ -252,6 +257,17 @@ static int look_at_all(struct adhoc *adhoc, double now, enum session_look look)
 	return 0;
 }
 
+/* A look takes long, and whoever has a window open waits for it: it comes a little later. */
+#define WINDOW_OPEN_US 5000
+
+static bool window_is_open(const struct adhoc *adhoc)
+{
+	for (size_t i = 0; i < adhoc->n_targets; i++)
+		if (session_window_is_open(adhoc->sessions[i]))
+			return true;
+	return false;
+}
+
 /*
  * What ends within its first interval was looked at too: after a sixteenth of
  * it, an eighth, a quarter and a half.
@@ -261,6 +277,8 @@ static int on_early(sd_event_source *source, uint64_t usec, void *userdata)
 	struct adhoc *adhoc = userdata;
 	int r;
 
+	if (window_is_open(adhoc))
+		return sd_event_source_set_time_relative(source, WINDOW_OPEN_US);
 	r = look_at_all(adhoc, adhoc_now(adhoc), SESSION_LOOK_EARLY);
 	if (r < 0)
 		return sd_event_exit(adhoc->event, r);
@@ -276,6 +294,8 @@ static int on_interval(sd_event_source *source, uint64_t usec, void *userdata)
 	double now = adhoc_now(adhoc);
 	int r;
 
+	if (window_is_open(adhoc))
+		return sd_event_source_set_time_relative(source, WINDOW_OPEN_US);
 	r = look_at_all(adhoc, now, SESSION_LOOK_INTERVAL);
 	if (r < 0)
 		return sd_event_exit(adhoc->event, r);
@@ -354,6 +374,7 @@ int adhoc_loop(struct adhoc *adhoc)
 
 	if (adhoc->n_running == 0)
 		return 0;
+	adhoc->looping = true;
 	adhoc->started_ns = clock_monotonic_ns(); /* attaching is not of the report's time */
 	r = add_timer(adhoc, 0, on_consume, SD_EVENT_PRIORITY_NORMAL);
 	if (r < 0)

@@ -19,6 +19,7 @@ struct adhoc {
 	struct session_options session_options;
 	sd_event *event;
 	sd_event_source *step; /* the timer of what is due next; the loop's */
+	bool looping; /* the sessions' time has begun */
 	double next_step_seconds;
 	uint64_t started_ns; /* monotonic */
 	struct output *output;

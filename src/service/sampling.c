@@ -22,6 +22,7 @@ void sampling_free(struct sampling *sampling)
 	liveness_free(sampling->liveness);
 	glibc_free(sampling->glibc);
 	baseline_free(sampling->followed);
+	focus_free(sampling->focus);
 	sampling_growth_free(sampling->growth);
 	free(sampling->site_hits);
 	free(sampling->group_of_site);
@@ -34,7 +35,7 @@ void sampling_free(struct sampling *sampling)
 static void start_native(struct session *session, struct sampling *sampling)
 {
 	const struct opening_file *libc = &session->target->libc;
-	struct fault fault = { 0 };
+	struct fault fault = {0};
 
 	if (libc->image && glibc_new(interpreter_memory(session->interpreter), libc->image,
 				     libc->bias, &sampling->glibc, &fault) == 0)
@@ -61,8 +62,7 @@ int sampling_start(struct session *session)
 	r = sampling_make_governor(session, sampling);
 	if (r < 0)
 		return r;
-	r = samples_new(&(struct samples_limits){ .seed = clock_monotonic_ns() },
-			&sampling->samples);
+	r = samples_new(&(struct samples_limits){.seed = clock_monotonic_ns()}, &sampling->samples);
 	if (r < 0)
 		return r;
 	r = liveness_new(session->interpreter, session->types, &sampling->liveness);
@@ -78,6 +78,8 @@ int sampling_start(struct session *session)
 		return r;
 	if (sampling->baseline.arena_bytes <= BASELINE_HEAP_BYTES_MAX)
 		baseline_new(session->interpreter, clock_monotonic_ns(), &sampling->followed);
+	focus_new(session->interpreter, session->types, sampling->baseline.arena_bytes,
+		  &sampling->focus);
 	session->sampling = TAKE_PTR(sampling);
 	return 0;
 }
@@ -98,7 +100,8 @@ static uint32_t window_of(const struct sampling *sampling, enum sample_kind kind
 {
 	unsigned alone = kind == SAMPLE_CHUNK ? GOVERNOR_GROUP_NATIVE : GOVERNOR_GROUP_CREATIONS;
 
-	if (sampling->window_group != alone && sampling->window_group != GOVERNOR_GROUP_SLICES)
+	if (sampling->window_group != alone && sampling->window_group != GOVERNOR_GROUP_SLICES &&
+	    (sampling->window_group != GOVERNOR_GROUP_FOCUS || kind == SAMPLE_CHUNK))
 		return 0;
 	return sampling->open_window;
 }
@@ -106,8 +109,8 @@ static uint32_t window_of(const struct sampling *sampling, enum sample_kind kind
 static void see(struct session *session, size_t site, struct sighting sighting)
 {
 	struct sampling *sampling = session->sampling;
-	uint8_t group = site < sampling->n_sites ? sampling->group_of_site[site] :
-						   SAMPLING_NO_GROUP;
+	uint8_t group =
+		site < sampling->n_sites ? sampling->group_of_site[site] : SAMPLING_NO_GROUP;
 
 	sighting.site = (uint16_t)site;
 	sighting.time = sampling->now;
@@ -124,11 +127,11 @@ static void see(struct session *session, size_t site, struct sighting sighting)
 static void see_object(struct session *session, const struct wire_create *record)
 {
 	see(session, record->header.site,
-	    (struct sighting){ .address = record->address,
-			       .stack = record->stack,
-			       .type = record->type,
-			       .refines = record->header.flags & WIRE_FROM_CALLER,
-			       .kind = SAMPLE_OBJECT });
+	    (struct sighting){.address = record->address,
+			      .stack = record->stack,
+			      .type = record->type,
+			      .refines = record->header.flags & WIRE_FROM_CALLER,
+			      .kind = SAMPLE_OBJECT});
 }
 
 /* What the interpreter itself asks for goes with its objects, what is mapped with its mapping. */
@@ -140,10 +143,10 @@ static void see_chunk(struct session *session, const struct wire_header *header,
 		samples_free_seen(session->sampling->samples, address);
 	else
 		see(session, session->sampling->n_python + header->site,
-		    (struct sighting){ .address = address,
-				       .stack = stack,
-				       .size_bytes = size_bytes,
-				       .kind = SAMPLE_CHUNK });
+		    (struct sighting){.address = address,
+				      .stack = stack,
+				      .size_bytes = size_bytes,
+				      .kind = SAMPLE_CHUNK});
 }
 
 static void see_realloc(struct session *session, const struct wire_realloc *record)
@@ -177,9 +180,9 @@ bool sampling_record(struct session *session, const struct wire_header *record)
 		return false;
 	case WIRE_LIMIT:
 		governor_note_limit(sampling->governor,
-				    record->site == SAMPLING_GROUP_NATIVE_SLICES ?
-					    GOVERNOR_GROUP_SLICES :
-					    record->site,
+				    record->site == SAMPLING_GROUP_NATIVE_SLICES
+					    ? GOVERNOR_GROUP_SLICES
+					    : record->site,
 				    sampling->now);
 		return true;
 	default:
@@ -188,6 +191,11 @@ bool sampling_record(struct session *session, const struct wire_header *record)
 }
 
 /* --- a step --- */
+
+bool sampling_window_is_open(const struct sampling *sampling)
+{
+	return sampling->open_window != 0;
+}
 
 static void note_learned(struct sampling *sampling, double now)
 {
@@ -218,6 +226,8 @@ static void count_hits(struct session *session, double now)
 					     governor_allowance(sampling->governor, group));
 }
 
+/* A look at the heap's types takes about so long: nothing else is due meanwhile. */
+#define FOCUS_LOOK_ROOM_SECONDS 0.03
 /* Acts at once at most: each takes some 10 ms, and the ring is to be emptied in between. */
 #define ACTS_MAX 16
 
@@ -241,8 +251,7 @@ static void await_turn(struct session *session, double now, struct governor_step
 	bool window = step->act == GOVERNOR_OPEN && step->group >= GOVERNOR_ALWAYS_ON_GROUPS;
 
 	if (window && !turn_take(session->options.turn, session, clock_monotonic_ns()))
-		*step = (struct governor_step){ .act = GOVERNOR_WAIT,
-						.at = now + TURN_ASK_SECONDS };
+		*step = (struct governor_step){.act = GOVERNOR_WAIT, .at = now + TURN_ASK_SECONDS};
 }
 
 /*
@@ -276,7 +285,7 @@ static double next_step(const struct sampling *sampling, double now, double at)
 int sampling_step(struct session *session, double time_seconds, double *ret_next_seconds)
 {
 	struct sampling *sampling = session->sampling;
-	struct governor_step step = { .at = INFINITY };
+	struct governor_step step = {.at = INFINITY};
 	double now = time_seconds;
 	int r;
 
@@ -292,7 +301,7 @@ int sampling_step(struct session *session, double time_seconds, double *ret_next
 		after_fork(session, &now);
 		sampling_forks_fade(session, now);
 		count_hits(session, now);
-		step = (struct governor_step){ .at = sampling_arm(session, now) };
+		step = (struct governor_step){.at = sampling_arm(session, now)};
 		if (isfinite(step.at)) /* nothing else meanwhile */
 			break;
 		governor_step(sampling->governor, now, &step);
@@ -305,6 +314,8 @@ int sampling_step(struct session *session, double time_seconds, double *ret_next
 		return 0;
 	if (!sampling->open_window)
 		sampling_growth_step(session, now);
+	if (!sampling->open_window && step.at - now > FOCUS_LOOK_ROOM_SECONDS)
+		sampling_focus_step(session, now);
 	/* A window that is open is looked after first. */
 	if (!sampling->open_window && now - sampling->looked_at >= SAMPLING_LOOK_SECONDS &&
 	    step.at - now > 0.005)

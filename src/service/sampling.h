@@ -29,6 +29,8 @@ void sampling_free(struct sampling *sampling);
 /* As session_step(). */
 int sampling_step(struct session *session, double time_seconds, double *ret_next_seconds);
 
+bool sampling_window_is_open(const struct sampling *sampling);
+
 /* One validated record of the ring; false: not of a kind that is sampled. */
 bool sampling_record(struct session *session, const struct wire_header *record);
 

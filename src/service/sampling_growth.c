@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -45,14 +46,14 @@ struct sampling_growth {
 	bool open;
 	bool limited; /* no credit left: to be closed */
 	double again_at, back_off, opened_at, counted_at, mappings_at;
-	double on_seconds; /* before the last opening */
-	double credit;	   /* hits */
+	double on_seconds;	 /* before the last opening */
+	double credit;		 /* hits */
 	uint64_t hits, all_hits; /* booked: of this opening, of all */
-	uint64_t mappings; /* booked */
-	uint64_t too_hot;  /* how often they were closed for it */
-	uint64_t without_room; /* pools that could not be told */
-	uint64_t break_bytes;  /* new maxima in all */
-	uint64_t rest_bytes;   /* resident outside of arenas, at the start */
+	uint64_t mappings;	 /* booked */
+	uint64_t too_hot;	 /* how often they were closed for it */
+	uint64_t without_room;	 /* pools that could not be told */
+	uint64_t break_bytes;	 /* new maxima in all */
+	uint64_t rest_bytes;	 /* resident outside of arenas, at the start */
 };
 
 static void know(struct session *session, struct sampling_growth *growth,
@@ -72,9 +73,9 @@ static void know(struct session *session, struct sampling_growth *growth,
 
 static uint64_t rest_bytes(const struct session *session, const struct census_totals *totals)
 {
-	return session->resident_bytes > totals->arena_bytes ?
-		       session->resident_bytes - totals->arena_bytes :
-		       0;
+	return session->resident_bytes > totals->arena_bytes
+		       ? session->resident_bytes - totals->arena_bytes
+		       : 0;
 }
 
 int sampling_growth_start(struct session *session, struct sampling *sampling,
@@ -147,9 +148,8 @@ static void open_probes(struct session *session, struct sampling_growth *growth,
 	if (!growth->known)
 		know_again(session, growth, now);
 	growth->credit = credit_max(session);
-	if (!growth->known ||
-	    capture_group_open(session->capture, SAMPLING_GROUP_POOLS, (uint64_t)growth->credit,
-			       NULL) < 0) {
+	if (!growth->known || capture_group_open(session->capture, SAMPLING_GROUP_POOLS,
+						 (uint64_t)growth->credit, NULL) < 0) {
 		growth->again_at = fmax(growth->again_at, now + BACK_OFF_FIRST);
 		return;
 	}
@@ -323,6 +323,12 @@ uint64_t sampling_growth_unmapped(const struct session *session, uint64_t addres
  */
 #define EXPLAINED_RATIO 0.1
 #define SAMPLES_FIRST_SECONDS 10.0
+/*
+ * Objects that grow are of types that windows look for: survivors name them,
+ * with what they own.  So much of what the pools have gained in objects leaves
+ * all of it to them.
+ */
+#define OBJECTS_RATIO 0.05
 
 #define CLASSES (GROWTH_BREAK + 1)
 
@@ -334,11 +340,11 @@ static void grown_bytes(const struct session *session, double mapped_bytes, doub
 		      (double)sampling->growth->rest_bytes - mapped_bytes;
 
 	for (unsigned i = 0; i < PYMALLOC_CLASSES_MAX; i++)
-		ret[i] = sampling->totals_valid ?
-				 16.0 * (i + 1) *
-					 ((double)sampling->totals.class_blocks[i] -
-					  (double)sampling->baseline.class_blocks[i]) :
-				 0;
+		ret[i] = sampling->totals_valid
+				 ? 16.0 * (i + 1) *
+					   ((double)sampling->totals.class_blocks[i] -
+					    (double)sampling->baseline.class_blocks[i])
+				 : 0;
 	ret[GROWTH_BREAK] = fmin((double)sampling->growth->break_bytes, rest);
 	for (unsigned i = 0; i < CLASSES; i++)
 		ret[i] = fmax(ret[i], 0);
@@ -357,6 +363,15 @@ static void unexplained_bytes(const double *explained, double *bytes)
 	}
 	for (unsigned i = 0; i < CLASSES && sum > 0; i++)
 		bytes[i] *= fmax(1 - buffers / sum, 0);
+}
+
+static void leave_to_objects(const struct session *session, double *bytes)
+{
+	const struct sampling *sampling = session->sampling;
+	double gained = (double)sampling->totals.live_bytes - (double)sampling->baseline.live_bytes;
+
+	if (sampling->focus && focus_gained_bytes(sampling->focus) > OBJECTS_RATIO * gained)
+		memset(bytes, 0, PYMALLOC_CLASSES_MAX * sizeof(*bytes));
 }
 
 static void add_row(const struct growth_row *row, struct site_growth *growth)
@@ -418,7 +433,7 @@ int sampling_growth_estimate(const struct session *session, double time_seconds,
 			     const double *explained, struct site_estimate *sites, size_t n)
 {
 	_cleanup_free_ struct growth_row *rows = NULL;
-	double unexplained[CLASSES], by_class[CLASSES] = { 0 }, mapped = 0;
+	double unexplained[CLASSES], by_class[CLASSES] = {0}, mapped = 0;
 	size_t n_rows;
 	int r;
 
@@ -429,6 +444,7 @@ int sampling_growth_estimate(const struct session *session, double time_seconds,
 		mapped += sites[i].mapped_bytes;
 	grown_bytes(session, mapped, unexplained);
 	unexplained_bytes(explained, unexplained);
+	leave_to_objects(session, unexplained);
 	for (size_t i = 0; i < n_rows; i++) {
 		uint32_t site = stacks_site_of(session->stacks, rows[i].stack);
 

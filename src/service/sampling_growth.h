@@ -19,7 +19,7 @@
 #include "pyleakd/wire.h"
 #include "report/snapshot.h"
 
-#define SAMPLING_GROUP_POOLS 13 /* of the capture's; behind SAMPLING_GROUP_NATIVE_SLICES */
+#define SAMPLING_GROUP_POOLS 14 /* of the capture's; behind SAMPLING_GROUP_NATIVE_SLICES */
 
 struct census;
 struct session;

@@ -10,6 +10,7 @@
 #include "ledger/samples.h"
 #include "service/sampling.h"
 #include "service/sampling_baseline.h"
+#include "service/sampling_focus.h"
 #include "service/session_private.h"
 
 /* Among the capture's files. */
@@ -49,6 +50,7 @@ struct sampling_opening {
 	bool complete, learning, limited;
 	bool arming; /* its sites are in, and say nothing before arm_at */
 	double arm_at, attach_seconds;
+	double own_seconds; /* of the target, without what the probes took */
 	uint64_t hits_max;
 	uint64_t hits, always_on_hits, cpu_ns; /* so far, when it was open */
 };
@@ -118,6 +120,7 @@ struct sampling {
 
 	struct census_totals baseline, totals; /* of the pools */
 	struct baseline *followed; /* NULL: too large a heap, or it could not be read */
+	struct focus *focus;	   /* NULL: the heap could not be read */
 	bool totals_valid;
 };
 
@@ -142,6 +145,10 @@ double sampling_arm(struct session *session, double now);
 int sampling_open_group(struct session *session, const struct governor_step *step, double now);
 void sampling_close_group(struct session *session, unsigned group, double now);
 void sampling_close_all(struct session *session, double now); /* at once */
+/* Other sites are in windows from now on, or in none: what the last ones stand for ends here. */
+void sampling_cut_strata(struct session *session, double now);
+/* The same; and windows of the focus hold other sites, and have another pace. */
+void sampling_refocus(struct session *session, double now);
 
 /* sampling_guards.c */
 /* Whether breakpoints have room in the target's memory group now; if not, the report says so. */

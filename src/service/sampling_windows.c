@@ -38,6 +38,8 @@ static void tell_sites(struct session *session, unsigned group, enum sample_site
  */
 #define PACE_MIN 0.02
 #define PACE_MAX 50.0
+/* Of a window that was nothing but hits. */
+#define OWN_SECONDS_MIN 0.0001
 /* Shorter ones, which were closed for another reason than their time, say nothing. */
 #define WINDOW_SECONDS_MIN 0.001
 /* Always-on hits in windows before they are believed to tell how far it came. */
@@ -65,7 +67,8 @@ static double usual_pace(const struct session *session, double now)
 	for (size_t i = 0; i < sampling->n_sites; i++)
 		hits += (double)sampling->site_hits[i];
 	return ((double)(cpu_ns - sampling->started_cpu_ns) / NS_PER_SECOND -
-		hits * session->hit_seconds) / now;
+		hits * session->hit_seconds) /
+	       now;
 }
 
 static void clock_add(struct session *session, const struct sampling_opening *opening,
@@ -150,13 +153,14 @@ static double settle_seconds(const struct session *session, const struct samplin
 }
 
 /*
- * Sites have come in for good: what they make is seen whole from now on, and
+ * Sites have come in for good, or into other windows: what they make is seen whole from now on, and
  * what the last window of each kind stands for ends here.  The next one of its
  * kind stands for what follows.
  */
-static void cut_strata(struct session *session, double now)
+void sampling_cut_strata(struct session *session, double now)
 {
-	static const unsigned kinds[] = { GOVERNOR_GROUP_CREATIONS, GOVERNOR_GROUP_NATIVE };
+	static const unsigned kinds[] = {GOVERNOR_GROUP_CREATIONS, GOVERNOR_GROUP_NATIVE,
+					 GOVERNOR_GROUP_FOCUS};
 	struct sampling *sampling = session->sampling;
 
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
@@ -172,6 +176,15 @@ static void cut_strata(struct session *session, double now)
 		*covered = now;
 		weigh_windows(session, kinds[i], now);
 	}
+}
+
+void sampling_refocus(struct session *session, double now)
+{
+	struct sampling *sampling = session->sampling;
+
+	sampling_cut_strata(session, now);
+	sampling->clocks[GOVERNOR_GROUP_FOCUS] = (struct sampling_clock){0};
+	sampling->covered_until[GOVERNOR_GROUP_FOCUS] = now;
 }
 
 int sampling_open_group(struct session *session, const struct governor_step *step, double now)
@@ -212,7 +225,7 @@ int sampling_open_group(struct session *session, const struct governor_step *ste
 	opening->attach_seconds = (double)(clock_monotonic_ns() - began_ns) / NS_PER_SECOND;
 	now += opening->attach_seconds;
 	if (!window) {
-		cut_strata(session, now);
+		sampling_cut_strata(session, now);
 		governor_note_opened(sampling->governor, step->group, now, opening->attach_seconds);
 		return 0;
 	}
@@ -279,13 +292,16 @@ static void end_window(struct session *session, struct sampling_opening *opening
 		.window = opening->window,
 		.opened = opening->opened,
 		.closed = closed,
+		.stratum_progress = opening->stratum_seconds,
 		.sightings_before_detach = sampling->window_sightings_before,
 		.stream = (uint8_t)(group - GOVERNOR_ALWAYS_ON_GROUPS),
 		.complete = opening->complete,
+		.learning = opening->learning,
+		.progress = opening->learning ? opening->own_seconds : 0,
 	};
 
 	samples_window_end(sampling->samples, &facts);
-	if (closing - opening->opened >= WINDOW_SECONDS_MIN)
+	if (!opening->learning && closing - opening->opened >= WINDOW_SECONDS_MIN)
 		clock->kept[clock->n_windows++ % SAMPLING_WINDOWS_KEPT] = (struct sampling_kept){
 			.window = opening->window,
 			.seconds = closing - opening->opened,
@@ -311,7 +327,12 @@ static void closing_begins(struct session *session, unsigned group, double now)
 		sampling_group_use(session, group, &use);
 		opening->limited = use.limited;
 		sampling_refill(session, group, CAPTURE_SILENT);
-		clock_add(session, opening, use.hits, now, &sampling->clocks[group]);
+		opening->own_seconds =
+			fmax(now - opening->opened -
+				     (double)(use.hits - opening->hits) * session->hit_seconds,
+			     OWN_SECONDS_MIN);
+		if (!opening->learning)
+			clock_add(session, opening, use.hits, now, &sampling->clocks[group]);
 	}
 	tell_sites(session, group, SAMPLE_SITE_OFF);
 	sampling->closing_position = capture_produced(session->capture);
@@ -340,7 +361,7 @@ static void closing_ends(struct session *session, unsigned group,
 
 void sampling_close_group(struct session *session, unsigned group, double now)
 {
-	struct capture_group_use use = { 0 };
+	struct capture_group_use use = {0};
 	uint64_t began_ns = clock_monotonic_ns();
 
 	closing_begins(session, group, now);
@@ -369,4 +390,3 @@ void sampling_close_all(struct session *session, double now)
 		closing_ends(session, group, &use, now, began_ns);
 	}
 }
-

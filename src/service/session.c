@@ -288,6 +288,11 @@ int session_consume(struct session *session, size_t max_records)
 			       max_records ? max_records : SIZE_MAX);
 }
 
+bool session_window_is_open(const struct session *session)
+{
+	return session->sampling && sampling_window_is_open(session->sampling);
+}
+
 int session_step(struct session *session, double time_seconds, double *ret_next_seconds)
 {
 	if (session->sampling)

@@ -96,6 +96,8 @@ const char *session_command(const struct session *session);
 int session_fd(const struct session *session);
 /* Takes what the ring has, at most max_records (0: all). Returns how many, or -errno. */
 int session_consume(struct session *session, size_t max_records);
+/* What takes more than a few milliseconds is to wait: the target pays for each of them. */
+bool session_window_is_open(const struct session *session);
 /*
  * Does what is due: takes records, and in the sampled mode opens and closes
  * windows and looks at what lives. ret_next_seconds: when to be called again at

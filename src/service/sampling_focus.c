@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+#include "service/sampling_focus.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "service/sampling_private.h"
+
+/* Between two looks; longer where one takes long: so much of the time at most. */
+#define LOOK_SECONDS 2.0
+#define LOOK_RATIO 0.01
+/*
+ * A type grows if there are so many more of it, at this look and at the one
+ * before: what is in flight comes and goes.
+ */
+#define GROWN_OBJECTS_MIN 16
+/* Of what all types that grow have gained together. */
+#define GROWN_SHARE_MIN 0.03
+
+struct grown {
+	uint64_t type;
+	double bytes;
+};
+
+struct focus {
+	const struct interpreter *interpreter;
+	struct type_cache *types;
+	unsigned shift;
+	struct type_count *first, *last; /* by type; last: at the look before */
+	size_t n_first, n_last;
+	struct grown grown[FOCUS_TYPES_MAX]; /* most bytes first */
+	size_t n_grown;
+	double gained_bytes;
+	double next_at;
+};
+
+DEFINE_CLEANUP(struct focus *, focus_free)
+DEFINE_CLEANUP(struct census *, census_free)
+
+void focus_free(struct focus *focus)
+{
+	if (!focus)
+		return;
+	free(focus->first);
+	free(focus->last);
+	free(focus);
+}
+
+static int by_type(const void *a, const void *b)
+{
+	const struct type_count *x = a, *y = b;
+
+	return x->type < y->type ? -1 : x->type > y->type;
+}
+
+/* Live objects by type, sorted by type. */
+static int count(struct focus *focus, struct type_count **ret, size_t *ret_n)
+{
+	CLEANUP(census_free) struct census *census = NULL;
+	int r = census_take_share(focus->interpreter, focus->shift, &census, NULL);
+
+	if (r == 0)
+		r = heap_types(focus->types, census, ret, ret_n, NULL);
+	if (r < 0)
+		return r;
+	qsort(*ret, *ret_n, sizeof(**ret), by_type);
+	return 0;
+}
+
+int focus_new(const struct interpreter *interpreter, struct type_cache *types, uint64_t arena_bytes,
+	      struct focus **ret)
+{
+	CLEANUP(focus_free) struct focus *focus = calloc(1, sizeof(*focus));
+	int r;
+
+	if (!focus)
+		return -ENOMEM;
+	focus->interpreter = interpreter;
+	focus->types = types;
+	focus->next_at = LOOK_SECONDS;
+	while (arena_bytes >> focus->shift > FOCUS_HEAP_BYTES)
+		focus->shift++;
+	r = count(focus, &focus->first, &focus->n_first);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(focus);
+	return 0;
+}
+
+double focus_gained_bytes(const struct focus *focus)
+{
+	return focus->gained_bytes;
+}
+
+/* --- what grows --- */
+
+static uint64_t objects_of(const struct type_count *counts, size_t n, uint64_t type)
+{
+	const struct type_count key = {.type = type};
+	const struct type_count *found = bsearch(&key, counts, n, sizeof(key), by_type);
+
+	return found ? found->objects : 0;
+}
+
+/* Bytes that a type has gained for good; 0: it has not. */
+static double gained(const struct focus *focus, const struct type_count *now)
+{
+	double scale = (double)(1ull << focus->shift), objects = (double)now->objects;
+	double first = (double)objects_of(focus->first, focus->n_first, now->type);
+
+	if (!now->type || !now->objects)
+		return 0;
+	if (focus->last)
+		objects = fmin(objects, (double)objects_of(focus->last, focus->n_last, now->type));
+	if ((objects - first) * scale < GROWN_OBJECTS_MIN)
+		return 0;
+	return (objects - first) * scale * (double)now->bytes / (double)now->objects;
+}
+
+static void rank(struct focus *focus, uint64_t type, double bytes)
+{
+	size_t at = focus->n_grown;
+
+	while (at > 0 && focus->grown[at - 1].bytes < bytes)
+		at--;
+	if (at == FOCUS_TYPES_MAX)
+		return;
+	if (focus->n_grown < FOCUS_TYPES_MAX)
+		focus->n_grown++;
+	for (size_t i = focus->n_grown - 1; i > at; i--)
+		focus->grown[i] = focus->grown[i - 1];
+	focus->grown[at] = (struct grown){type, bytes};
+}
+
+static void find_grown(struct focus *focus, const struct type_count *now, size_t n)
+{
+	focus->n_grown = 0;
+	focus->gained_bytes = 0;
+	for (size_t i = 0; i < n; i++) {
+		double bytes = gained(focus, &now[i]);
+
+		focus->gained_bytes += bytes;
+		if (bytes > 0)
+			rank(focus, now[i].type, bytes);
+	}
+	while (focus->n_grown > 0 &&
+	       focus->grown[focus->n_grown - 1].bytes < GROWN_SHARE_MIN * focus->gained_bytes)
+		focus->n_grown--;
+}
+
+/* --- who makes it --- */
+
+static void tell_governor(struct session *session, double now)
+{
+	uint16_t sites[FOCUS_TYPES_MAX * SAMPLES_MAKERS_MAX];
+	struct sampling *sampling = session->sampling;
+	const struct focus *focus = sampling->focus;
+	size_t n = 0;
+
+	for (size_t i = 0; i < focus->n_grown; i++)
+		n += samples_type_makers(sampling->samples, focus->grown[i].type, sites + n);
+	if (governor_focus(sampling->governor, now, sites, n))
+		sampling_refocus(session, now);
+}
+
+void sampling_focus_step(struct session *session, double time_seconds)
+{
+	struct focus *focus = session->sampling->focus;
+	struct type_count *now = NULL;
+	uint64_t began_ns = clock_monotonic_ns();
+	size_t n;
+
+	if (!focus || time_seconds < focus->next_at)
+		return;
+	if (count(focus, &now, &n) == 0) {
+		find_grown(focus, now, n);
+		free(focus->last);
+		focus->last = now;
+		focus->n_last = n;
+		tell_governor(session, time_seconds);
+	}
+	focus->next_at = time_seconds + fmax((double)(clock_monotonic_ns() - began_ns) /
+						     NS_PER_SECOND / LOOK_RATIO,
+					     LOOK_SECONDS);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * Of what types there are more and more: windows go to the sites that make
+ * them.  The heap says it by itself, without a probe: its live objects, counted
+ * by type every few seconds, in the same pools each time.
+ *
+ *	heap ──▶ objects by type, at the start and now ──▶ types that grow
+ *	                      samples: who makes a type ──▶ sites ──▶ governor
+ */
+#ifndef PYLEAKD_SERVICE_SAMPLING_FOCUS_H
+#define PYLEAKD_SERVICE_SAMPLING_FOCUS_H
+
+#include "cpython/objects.h"
+
+/* So much of a heap is gone through at once; of a larger one, one pool in 2, 4, 8 … */
+#define FOCUS_HEAP_BYTES (8ull << 20)
+#define FOCUS_TYPES_MAX 8
+
+struct focus;
+struct session;
+
+/* arena_bytes: what the heap has now. 0, or as census_take(). */
+int focus_new(const struct interpreter *interpreter, struct type_cache *types,
+	      uint64_t arena_bytes, struct focus **ret);
+void focus_free(struct focus *focus);
+
+/* A look, where it is time for one: the governor is told of what has changed. */
+void sampling_focus_step(struct session *session, double time_seconds);
+
+/* Bytes that objects of types that grow have gained since the start, raw buffers left out. */
+double focus_gained_bytes(const struct focus *focus);
+
+#endif
