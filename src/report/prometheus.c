@@ -151,6 +151,16 @@ static double census_interval(const struct prometheus_target *target)
 	return target->census_interval_seconds;
 }
 
+static double cpu(const struct prometheus_target *target)
+{
+	return target->cpu_ratio;
+}
+
+static double paced(const struct prometheus_target *target)
+{
+	return target->paced;
+}
+
 /* A number a target; one that is not known (NAN) has no series. */
 static const struct {
 	const char *name, *type, *help;
@@ -169,6 +179,10 @@ static const struct {
 	 coverage},
 	{"target_census_interval_seconds", "gauge", "How often its heap is looked at.",
 	 census_interval},
+	{"target_cpu_ratio", "gauge", "Share of a core that looking at it took in the last minute.",
+	 cpu},
+	{"target_paced", "gauge", "1: it is looked at more rarely, the share being at its limit.",
+	 paced},
 	{"windows_total", "counter", "Windows opened in the present session.", windows},
 };
 
@@ -185,6 +199,33 @@ static void target_numbers(struct buffer *text, const struct prometheus_page *pa
 			of_pid(text, target_rows[row].name, target->pid);
 			buffer_add_char(text, '}');
 			number(text, value);
+		}
+	}
+}
+
+/* What of it, and not why: sentences have changing numbers in them. */
+static bool refused_before(const struct snapshot *snapshot, size_t at)
+{
+	for (size_t i = 0; i < at; i++)
+		if (strcmp(snapshot->refused[i].what, snapshot->refused[at].what) == 0)
+			return true;
+	return false;
+}
+
+static void refusals(struct buffer *text, const struct prometheus_page *page)
+{
+	family(text, "target_refused", "gauge",
+	       "1: what was not done for the process's sake; its report says why.");
+	for (size_t i = 0; i < page->n_targets; i++) {
+		const struct snapshot *snapshot = page->targets[i].snapshot;
+
+		for (size_t j = 0; snapshot && j < snapshot->n_refused; j++) {
+			if (refused_before(snapshot, j))
+				continue;
+			of_pid(text, "target_refused", page->targets[i].pid);
+			label(text, false, "what", snapshot->refused[j].what);
+			buffer_add_char(text, '}');
+			number(text, 1);
 		}
 	}
 }
@@ -383,6 +424,7 @@ int report_prometheus(const struct prometheus_page *page, struct buffer *text)
 	plain(text, "targets_over", (double)page->targets_over);
 	target_info(text, page);
 	target_numbers(text, page);
+	refusals(text, page);
 	sites(text, page);
 	programs(text, page);
 	counts(text, "events_total", "counter", "Records taken from the kernel.", "kind",

@@ -23,6 +23,8 @@ struct prometheus_target {
 	double growth_bytes_per_second; /* of what it retains; NAN: not known */
 	double time_to_limit_seconds;	/* INFINITY: not in sight */
 	double census_interval_seconds; /* NAN: none is planned */
+	double cpu_ratio;		/* of a core, that looking at it took lately */
+	bool paced;			/* that was its limit: it is looked at more rarely */
 };
 
 struct prometheus_program_site {

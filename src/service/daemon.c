@@ -20,7 +20,7 @@
 #include "service/targets.h"
 
 #define US_PER_SECOND 1e6
-#define STATUS_BYTES 128
+#define STATUS_BYTES 192
 
 struct daemon {
 	const char *config_path; /* NULL: all defaults */
@@ -41,8 +41,10 @@ static void tell_status(struct daemon *daemon)
 	char status[STATUS_BYTES];
 
 	snprintf(status, sizeof(status),
-		 "STATUS=%zu Python processes, %zu of them sampled, %zu unreadable", targets->n,
-		 targets_count(targets, TARGET_SAMPLED), targets_count(targets, TARGET_UNREADABLE));
+		 "STATUS=%zu Python processes, %zu of them sampled, %zu unreadable; "
+		 "%zu looked at more rarely, cpu-percent being reached",
+		 targets->n, targets_count(targets, TARGET_SAMPLED),
+		 targets_count(targets, TARGET_UNREADABLE), targets_count_paced(targets));
 	if (strcmp(status, daemon->status) == 0)
 		return;
 	memcpy(daemon->status, status, sizeof(status));

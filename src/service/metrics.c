@@ -34,8 +34,6 @@ static struct prometheus_target target_row(const struct targets *targets,
 					   const struct target *target)
 {
 	bool judged = target->retained.heap[0].n >= JUDGE_INTERVALS_MIN;
-
-	(void)targets;
 	return (struct prometheus_target){
 		.snapshot = target->snapshot,
 		.pid = target->id.pid,
@@ -46,6 +44,8 @@ static struct prometheus_target target_row(const struct targets *targets,
 		.growth_bytes_per_second = judged ? target->retained.growth_bytes_per_second : NAN,
 		.time_to_limit_seconds = target->time_to_limit_seconds,
 		.census_interval_seconds = target->session ? target->pause_seconds : NAN,
+		.cpu_ratio = pace_average(&target->pace, targets_now(targets)),
+		.paced = target_is_paced(targets, target),
 	};
 }
 
@@ -74,7 +74,7 @@ static int program_row(const struct program *program, struct prometheus_program 
 			.gained_bytes = program->sites[i].gained_bytes,
 			.growth_bytes_per_second =
 				program->sites[i].judgement.growth_bytes_per_second,
-			.leak = program->sites[i].judgement.verdict == VERDICT_LEAK,
+			.leak = program_site_leaks(program, &program->sites[i]),
 		};
 	qsort(sites, program->n_sites, sizeof(*sites), compare_gained);
 	*ret = (struct prometheus_program){
@@ -216,14 +216,15 @@ static size_t count_leaks(const struct snapshot *snapshot)
 	return n;
 }
 
-static json_t *target_value(const struct target *target)
+static json_t *target_value(const struct targets *targets, const struct target *target)
 {
 	const struct snapshot *snapshot = target->snapshot;
 	json_t *value = json_pack(
-		"{s:i, s:o, s:o, s:o, s:s, s:o, s:b}", "pid", target->id.pid, "command",
+		"{s:i, s:o, s:o, s:o, s:s, s:o, s:b, s:b}", "pid", target->id.pid, "command",
 		text_value(target->command), "unit", text_value(target->place.unit), "container",
 		text_value(target->place.container), "state", target_state_name(target->state),
-		"reason", text_value(target->reason), "growing", target->retained.growing);
+		"reason", text_value(target->reason), "growing", target->retained.growing, "paced",
+		target_is_paced(targets, target));
 
 	if (!value || !snapshot)
 		return value;
@@ -245,7 +246,7 @@ static int targets_text(const struct targets *targets, struct buffer *body)
 	char *text;
 
 	for (size_t i = 0; i < targets->n; i++)
-		json_array_append_new(array, target_value(targets->items[i]));
+		json_array_append_new(array, target_value(targets, targets->items[i]));
 	text = json_dumps(array, JSON_REAL_PRECISION(15));
 	json_decref(array);
 	if (!text)

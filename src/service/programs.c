@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "judge/growth.h"
+#include "report/snapshot_build.h"
 
 int programs_new(struct programs **ret)
 {
@@ -137,13 +138,13 @@ static void make_room_for_site(struct program *program)
 	remove_site(program, least);
 }
 
-static int find_or_add(struct program *program, const struct snapshot_site *seen,
+static int find_or_add(struct program *program, uint64_t id, const struct snapshot_site *seen,
 		       struct program_site **ret)
 {
-	size_t at = place_in_list(program, seen->id);
+	size_t at = place_in_list(program, id);
 	struct program_site *site;
 
-	if (at < program->n_sites && program->sites[at].id == seen->id) {
+	if (at < program->n_sites && program->sites[at].id == id) {
 		*ret = &program->sites[at];
 		return 0;
 	}
@@ -152,12 +153,12 @@ static int find_or_add(struct program *program, const struct snapshot_site *seen
 	if (!program->sites)
 		return -ENOMEM;
 	make_room_for_site(program);
-	at = place_in_list(program, seen->id);
+	at = place_in_list(program, id);
 	memmove(program->sites + at + 1, program->sites + at,
 		(program->n_sites - at) * sizeof(*program->sites));
 	program->n_sites++;
 	site = &program->sites[at];
-	*site = (struct program_site){.id = seen->id};
+	*site = (struct program_site){.id = id};
 	if (seen->n_frames) {
 		snprintf(site->function, sizeof(site->function), "%s", seen->frames[0].function);
 		snprintf(site->file, sizeof(site->file), "%s", seen->frames[0].file);
@@ -166,60 +167,132 @@ static int find_or_add(struct program *program, const struct snapshot_site *seen
 	return 0;
 }
 
-struct known {
-	uint64_t id, bytes;
+/* --- a process's share --- */
+
+struct program_held {
+	uint64_t id;
+	double bytes;
+	bool known; /* it was there before */
+	/* While a new account is taken in: what it has now, and one of its rows there, or NULL. */
+	double bytes_now;
+	const struct snapshot_site *seen;
 };
 
-static int compare_known(const void *a, const void *b)
+void program_share_done(struct program_share *share)
 {
-	const struct known *one = a, *other = b;
-
-	return (one->id > other->id) - (one->id < other->id);
+	free(share->sites);
+	*share = (struct program_share){0};
 }
 
-/* The sites of a snapshot by id. NULL: no memory. */
-static struct known *known_sites(const struct snapshot *snapshot)
+/* What was known before what is seen. */
+static int compare_held(const void *a, const void *b)
 {
-	struct known *known = calloc(snapshot->n_sites + 1, sizeof(*known));
+	const struct program_held *one = a, *other = b;
 
-	if (!known)
-		return NULL;
-	for (size_t i = 0; i < snapshot->n_sites; i++)
-		known[i] =
-			(struct known){snapshot->sites[i].id, snapshot->sites[i].outstanding_bytes};
-	qsort(known, snapshot->n_sites, sizeof(*known), compare_known);
-	return known;
+	if (one->id != other->id)
+		return one->id < other->id ? -1 : 1;
+	return other->known - one->known;
 }
 
 /*
- * A site that appears, or is seen no more, counts for nothing: estimates begin
- * late in a session, and what a line has in use at any time would look as if
- * each process had gained it.
+ * What was known and what is seen, a row a site.  Lines of one function are one:
+ * which of them has which number behind the id depends on what else is seen.  ret:
+ * the caller's, to free().
  */
-static int gain_sites(struct program *program, const struct snapshot *before,
-		      const struct snapshot *snapshot, double now)
+static int merge(const struct program_share *share, const struct snapshot *snapshot,
+		 struct program_held **ret, size_t *ret_n)
 {
-	_cleanup_free_ struct known *known = known_sites(before);
-	struct program_site *site;
-	int r;
+	size_t n_seen = snapshot->n_sites < PROGRAM_SHARE_SITES_MAX ? snapshot->n_sites
+								    : PROGRAM_SHARE_SITES_MAX;
+	struct program_held *rows = calloc(share->n_sites + n_seen + 1, sizeof(*rows));
+	size_t n = 0, kept = 0;
 
-	if (!known)
+	if (!rows)
 		return -ENOMEM;
-	for (size_t i = 0; i < snapshot->n_sites; i++) {
-		const struct snapshot_site *seen = &snapshot->sites[i];
-		const struct known *had = bsearch(&(struct known){.id = seen->id}, known,
-						  before->n_sites, sizeof(*known), compare_known);
-
-		if (seen->other || !had || had->bytes == 0 || seen->outstanding_bytes == 0)
+	for (; n < share->n_sites; n++)
+		rows[n] = (struct program_held){
+			.id = share->sites[n].id, .bytes = share->sites[n].bytes, .known = true};
+	for (size_t i = 0; i < n_seen; i++)
+		if (!snapshot->sites[i].other && snapshot->sites[i].outstanding_bytes)
+			rows[n++] = (struct program_held){
+				.id = snapshot_site_id(&snapshot->sites[i]),
+				.bytes_now = (double)snapshot->sites[i].outstanding_bytes,
+				.seen = &snapshot->sites[i],
+			};
+	qsort(rows, n, sizeof(*rows), compare_held);
+	for (size_t i = 0; i < n; i++) {
+		if (kept == 0 || rows[kept - 1].id != rows[i].id) {
+			rows[kept++] = rows[i];
 			continue;
-		r = find_or_add(program, seen, &site);
-		if (r < 0)
-			return r;
-		site->gained_bytes += (double)seen->outstanding_bytes - (double)had->bytes;
-		site->seen_at = now;
+		}
+		rows[kept - 1].bytes_now += rows[i].bytes_now;
+		rows[kept - 1].seen = rows[i].seen;
 	}
+	*ret = rows;
+	*ret_n = kept;
 	return 0;
 }
+
+static int gain_site(struct program *program, const struct program_held *row, double now)
+{
+	size_t at = place_in_list(program, row->id);
+	struct program_site *site = NULL;
+	int r;
+
+	if (!row->known || (!row->seen && row->bytes == 0))
+		return 0;
+	if (row->seen) {
+		r = find_or_add(program, row->id, row->seen, &site);
+		if (r < 0)
+			return r;
+	} else if (at < program->n_sites && program->sites[at].id == row->id) {
+		site = &program->sites[at];
+	} else { /* it made room for others */
+		return 0;
+	}
+	site->gained_bytes += row->bytes_now - row->bytes;
+	site->seen_at = now;
+	return 0;
+}
+
+/* Rows become the share; those of sites seen no more go first where there are too many. */
+static void keep(struct program_share *share, struct program_held *rows, size_t n)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (rows[i].seen || n <= PROGRAM_SHARE_SITES_MAX)
+			rows[kept++] =
+				(struct program_held){.id = rows[i].id, .bytes = rows[i].bytes_now};
+	free(share->sites);
+	share->sites = rows;
+	share->n_sites = kept;
+}
+
+static int gain(struct program *program, struct program_share *share,
+		const struct snapshot *snapshot, bool counts, double now)
+{
+	struct program_held *rows;
+	size_t n;
+	int r;
+
+	r = merge(share, snapshot, &rows, &n);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n && counts && r == 0; i++)
+		r = gain_site(program, &rows[i], now);
+	if (counts) {
+		program->observed_seconds += snapshot->duration_seconds - share->duration_seconds;
+		program->gained_heap_bytes +=
+			(double)snapshot->python_live_bytes - share->heap_bytes;
+		program->gained_resident_bytes +=
+			(double)snapshot->resident_bytes - share->resident_bytes;
+	}
+	keep(share, rows, n);
+	return r;
+}
+
+/* --- the series --- */
 
 static void judge_site_of(struct program_site *site)
 {
@@ -250,23 +323,29 @@ static void add_points(struct program *program, double now)
 	}
 }
 
-int program_observe(struct program *program, const struct snapshot *before,
+int program_observe(struct program *program, struct program_share *share,
 		    const struct snapshot *snapshot, double age_seconds, double now,
 		    double interval_seconds)
 {
+	bool counts = age_seconds >= PROGRAM_WARMUP_INTERVALS * interval_seconds;
 	int r;
 
-	if (!before || before->session_started != snapshot->session_started ||
-	    age_seconds < PROGRAM_WARMUP_INTERVALS * interval_seconds)
-		return 0;
-	program->observed_seconds += snapshot->duration_seconds - before->duration_seconds;
-	program->gained_heap_bytes +=
-		(double)snapshot->python_live_bytes - (double)before->python_live_bytes;
-	program->gained_resident_bytes +=
-		(double)snapshot->resident_bytes - (double)before->resident_bytes;
-	r = gain_sites(program, before, snapshot, now);
+	if (share->session_started != snapshot->session_started) {
+		program_share_done(share);
+		counts = false;
+	}
+	r = gain(program, share, snapshot, counts, now);
+	share->session_started = snapshot->session_started;
+	share->duration_seconds = snapshot->duration_seconds;
+	share->heap_bytes = (double)snapshot->python_live_bytes;
+	share->resident_bytes = (double)snapshot->resident_bytes;
 	if (program->observed_seconds - program->pointed_seconds >=
 	    PROGRAM_POINT_INTERVALS * interval_seconds)
 		add_points(program, now);
 	return r;
+}
+
+bool program_site_leaks(const struct program *program, const struct program_site *site)
+{
+	return site->judgement.verdict == VERDICT_LEAK && program->retained.growing;
 }

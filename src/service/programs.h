@@ -27,6 +27,8 @@
 #define PROGRAM_NAME_MAX 256
 /* Without a process, a program is remembered so long; a site without being seen. */
 #define PROGRAMS_EXPIRE_SECONDS 3600.0
+/* Of one process that are told apart, those first that have most. */
+#define PROGRAM_SHARE_SITES_MAX 4096
 /* What a process gains while it is younger than so many intervals is its start. */
 #define PROGRAM_WARMUP_INTERVALS 2
 /* From one point of the series to the next, in the time of all its processes together. */
@@ -55,6 +57,24 @@ struct program {
 	size_t n_sites;
 };
 
+/*
+ * What of one process is in its program's sums: what it had at the last
+ * account, by site.  A site that appears counts from there on, since estimates
+ * begin late in a session, and what a line has in use at any time would look
+ * as if each process had gained it; one that is seen no more has lost what it
+ * had, and gains when it comes back.
+ *
+ *	account     1    2    3    4    5    6
+ *	estimate    -    40   60   -    50   70
+ *	counted               +20  -60  +50  +20     = 70 - 40
+ */
+struct program_share {		/* zeroed: of nothing yet */
+	double session_started; /* another one: all begins anew */
+	double duration_seconds, heap_bytes, resident_bytes;
+	struct program_held *sites; /* ascending by id; also what is seen no more */
+	size_t n_sites;
+};
+
 struct programs {
 	struct program *items[PROGRAMS_MAX];
 	size_t n;
@@ -70,14 +90,21 @@ void programs_leave(struct programs *programs, struct program *program, double n
 /* Programs that have had no process for too long go. */
 void programs_expire(struct programs *programs, double now);
 
+void program_share_done(struct program_share *share);
 /*
- * A process of the program has a new snapshot; before: its last one, or NULL.
- * What it gained counts where both are of one session and it is past its
- * warm-up; at a site, where both have it.  interval_seconds: between two
- * looks.  0 or -ENOMEM.
+ * A process of the program has a new account.  What it gained since the last
+ * one counts where both are of one session and it is past its warm-up; share
+ * remembers the new one.  interval_seconds: between two looks.  0 or -ENOMEM.
  */
-int program_observe(struct program *program, const struct snapshot *before,
+int program_observe(struct program *program, struct program_share *share,
 		    const struct snapshot *snapshot, double age_seconds, double now,
 		    double interval_seconds);
+
+/*
+ * Survivors name a line, growth decides: the line's series grows, and so does
+ * what the processes retain, by the census.  What takes the place of other
+ * things (a bounded cache that each worker fills anew) is no leak.
+ */
+bool program_site_leaks(const struct program *program, const struct program_site *site);
 
 #endif

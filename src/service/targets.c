@@ -72,6 +72,7 @@ static void target_free(struct targets *targets, struct target *target)
 	target_close(targets, target);
 	if (target->program)
 		programs_leave(targets->programs, target->program, targets_now(targets));
+	program_share_done(&target->share);
 	snapshot_free(target->snapshot);
 	session_sources_done(&target->sources);
 	free(target);
@@ -147,6 +148,7 @@ static int add_process(struct targets *targets, pid_t pid)
 		return -ENOMEM;
 	target->sources = SESSION_SOURCES_NONE;
 	target->work_at = targets_now(targets);
+	pace_init(&target->pace, target->work_at, targets_cpu_ratio(targets));
 	if (process_identify(pid, &target->id) < 0 || place_of(pid, &target->place) < 0 ||
 	    process_display_name(pid, target->command) < 0)
 		return 0;

@@ -22,6 +22,8 @@
 #include "report/snapshot.h"
 #include "service/config.h"
 #include "service/events.h"
+#include "service/pace.h"
+#include "service/programs.h"
 #include "service/retained.h"
 #include "service/session.h"
 #include "target/images.h"
@@ -32,8 +34,6 @@ enum target_state { TARGET_NEW, TARGET_WATCHED, TARGET_SAMPLED, TARGET_UNREADABL
 #define TARGET_STATES 4
 const char *target_state_name(enum target_state state); /* "new", "watch", "sampled", … */
 
-struct program;
-
 struct target {
 	struct process_id id;
 	char command[PROCESS_NAME_MAX];
@@ -41,22 +41,26 @@ struct target {
 	enum target_state state;
 	char reason[SESSION_MESSAGE_BYTES]; /* why not more than that; "": nothing to say */
 	struct program *program;	    /* the programs' */
+	struct program_share share;
 
 	struct session *session; /* NULL: NEW, UNREADABLE */
 	struct session_sources sources;
-	double began;	   /* the session; all times are seconds of the daemon */
-	double step_at;	   /* of a sampled session */
-	double work_at;	   /* an opening, or the next census */
-	double calm_since; /* nothing grows since */
+	double began;			      /* the session; all times are seconds of the daemon */
+	double step_at;			      /* of a sampled session */
+	double work_at;			      /* an opening, or the next census */
+	double calm_since;		      /* nothing grows since */
+	double stepped_seconds, told_seconds; /* of the session: its last step, and account */
+	struct pace pace;		      /* our own CPU that goes to it */
 	unsigned failures;
 	bool probes_refused; /* by a guard: not tried before probes_at */
 	double probes_at;
+	uint64_t refusal_logged; /* a hash of what; 0: none */
 
 	struct snapshot *snapshot;    /* of the last census; NULL: none yet */
 	bool snapshot_ended;	      /* its session is over, and its counters kept */
 	double time_to_limit_seconds; /* of its control groups; INFINITY: none in sight */
 	struct retained retained;
-	double census_seconds; /* CPU that the last one took */
+	double census_seconds; /* CPU that the last look took */
 	double pause_seconds;  /* from one to the next */
 };
 
@@ -100,6 +104,9 @@ int targets_scan(struct targets *targets);
 double targets_work(struct targets *targets);
 struct target *targets_find(const struct targets *targets, pid_t pid);
 size_t targets_count(const struct targets *targets, enum target_state state);
+/* Whether our own CPU is at its limit with the target: looks come more rarely. */
+bool target_is_paced(const struct targets *targets, const struct target *target);
+size_t targets_count_paced(const struct targets *targets);
 /* Whether every Python that the first scan found was tried. */
 bool targets_ready(const struct targets *targets);
 

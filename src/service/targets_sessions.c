@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /* A target's session: opened, looked at, with probes and without, closed. */
+#include "service/targets_private.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -7,16 +9,14 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "report/snapshot_build.h"
 #include "service/programs.h"
-#include "service/targets_private.h"
 #include "target/cgroup.h"
 
 /* Of the ring of one sampled target: windows have a limit, so it need not hold a second's worth. */
-#define RING_BYTES (4u << 20)
-#define STEP_SECONDS_MAX 1.0
-#define US_PER_SECOND 1e6
+#define RING_BYTES (1u << 20)
 
 DEFINE_CLEANUP(struct session *, session_free)
 DEFINE_CLEANUP(struct snapshot *, snapshot_free)
@@ -30,8 +30,19 @@ static void keep_counters(struct targets *targets, const struct snapshot *snapsh
 		targets->ended.losses[snapshot->losses[i].reason] += snapshot->losses[i].count;
 }
 
+/*
+ * An exit is told of when the memory is gone, but the session has what it found
+ * out before: of the last seconds, which may be a tenth of a worker's life.
+ */
+static void take_last_account(struct targets *targets, struct target *target)
+{
+	if (target_is_probed(target) && target->stepped_seconds > target->told_seconds)
+		target_take_account(targets, target, target->stepped_seconds);
+}
+
 void target_close(struct targets *targets, struct target *target)
 {
+	take_last_account(targets, target);
 	if (target->session && target->snapshot && !target->snapshot_ended)
 		keep_counters(targets, target->snapshot);
 	target->snapshot_ended = true;
@@ -40,9 +51,10 @@ void target_close(struct targets *targets, struct target *target)
 	turn_give(&targets->turn, target->session);
 	session_free(target->session);
 	target->session = NULL;
+	target->told_seconds = target->stepped_seconds = 0;
 }
 
-static void fail(struct targets *targets, struct target *target, const char *message)
+void target_fail(struct targets *targets, struct target *target, const char *message)
 {
 	double pause_seconds = TARGETS_RETRY_SECONDS * exp2(target->failures);
 
@@ -56,8 +68,6 @@ static void fail(struct targets *targets, struct target *target, const char *mes
 }
 
 /* --- the beginning --- */
-
-static int on_ring(sd_event_source *source, int fd, uint32_t events, void *userdata);
 
 static int start(struct targets *targets, struct target *target, bool sampled)
 {
@@ -81,12 +91,12 @@ static int start(struct targets *targets, struct target *target, bool sampled)
 	if (r == 0 && session_state(session) == SESSION_STOPPED)
 		r = -ESRCH;
 	if (r < 0) {
-		fail(targets, target, message);
+		target_fail(targets, target, message);
 		return r;
 	}
-	r = events_watch_ring(targets->event, session, on_ring, targets, &target->sources);
+	r = events_watch_ring(targets->event, session, targets_on_ring, targets, &target->sources);
 	if (r < 0) {
-		fail(targets, target, "its records can't be waited for");
+		target_fail(targets, target, "its records can't be waited for");
 		return r;
 	}
 	target->session = TAKE_PTR(session);
@@ -113,12 +123,12 @@ static bool may_sample(const struct targets *targets, const struct target *targe
 	       targets_count(targets, TARGET_SAMPLED) < targets->config->max_sampled;
 }
 
-static bool program_grows(const struct target *target)
+/* Of a young one its program tells; later its own history does. */
+static bool grows(const struct target *target)
 {
-	return target->program && target->program->retained.growing;
+	return target->retained.growing || (target->program && target->program->retained.growing &&
+					    target->retained.heap[0].n < JUDGE_INTERVALS_MIN);
 }
-
-static void set_step_timer(struct targets *targets);
 
 static void sample(struct targets *targets, struct target *target)
 {
@@ -128,51 +138,77 @@ static void sample(struct targets *targets, struct target *target)
 	note_refusal(targets, target);
 	log_info("process %d (%s) grows: %s", target->id.pid, target->command,
 		 target->state == TARGET_SAMPLED ? "sampled" : "probes are refused");
-	set_step_timer(targets);
+	targets_set_step_timer(targets);
 }
 
 void target_open(struct targets *targets, struct target *target)
 {
+	uint64_t began_ns = clock_process_cpu_ns();
+
 	if (!target->program)
 		target->program = programs_join(targets->programs, &target->place, target->command);
-	if (program_grows(target) && may_sample(targets, target))
+	if (grows(target) && may_sample(targets, target))
 		sample(targets, target);
 	else
 		start(targets, target, false);
+	target_spend(targets, target, began_ns);
 }
 
 /* --- a look --- */
 
+/* Once a refusal: its sentence has times in it, and these go on. */
+static void log_refusal(struct target *target)
+{
+	const struct snapshot_refusal *refusal = target->snapshot->refused;
+	uint64_t key = target->snapshot->n_refused ? hash_string(refusal->what) : 0;
+
+	if (key && key != target->refusal_logged)
+		log_notice("process %d (%s): %s refused: %s", target->id.pid, target->command,
+			   refusal->what, refusal->why);
+	target->refusal_logged = key;
+}
+
+/* Probes for which there is no room yet go in when there is; until then it is only watched. */
+static void tell_state(struct target *target)
+{
+	bool waits = strcmp(target->snapshot->mode, "watch") == 0 && target->snapshot->n_refused;
+
+	if (target_is_probed(target))
+		target->state = waits ? TARGET_WATCHED : TARGET_SAMPLED;
+}
+
 static void tell_reason(struct targets *targets, struct target *target)
 {
 	const struct snapshot *snapshot = target->snapshot;
+	const char *why = "";
 
+	log_refusal(target);
 	target->reason[0] = '\0';
-	if (target->state == TARGET_SAMPLED)
-		return;
-	if (target->probes_refused && snapshot->n_refused)
+	if (snapshot->n_refused && (target->probes_refused || target_is_probed(target))) {
 		snprintf(target->reason, sizeof(target->reason), "%s: %s",
 			 snapshot->refused[0].what, snapshot->refused[0].why);
-	else if (target->retained.growing && targets->config->options.no_probes)
-		snprintf(target->reason, sizeof(target->reason), "it grows, and no-probes is set");
-	else if (target->retained.growing && targets->full)
-		snprintf(target->reason, sizeof(target->reason),
-			 "it grows, and pyleakd's own memory is at its limit");
-	else if (target->retained.growing && !target->probes_refused)
-		snprintf(target->reason, sizeof(target->reason),
-			 "it grows, and max-sampled others are sampled");
+		return;
+	}
+	if (target_is_probed(target) || !target->retained.growing)
+		return;
+	if (targets->config->options.no_probes)
+		why = "it grows, and no-probes is set";
+	else if (targets->full)
+		why = "it grows, and pyleakd's own memory is at its limit";
+	else if (!target->probes_refused)
+		why = "it grows, and max-sampled others are sampled";
+	snprintf(target->reason, sizeof(target->reason), "%s", why);
 }
 
 static void change_stage(struct targets *targets, struct target *target)
 {
 	double now = targets_now(targets);
-	bool grows = target->retained.growing || program_grows(target);
 
-	if (grows)
+	if (grows(target))
 		target->calm_since = now;
-	if (target->state == TARGET_WATCHED && grows && may_sample(targets, target)) {
+	if (!target_is_probed(target) && grows(target) && may_sample(targets, target)) {
 		sample(targets, target);
-	} else if (target->state == TARGET_SAMPLED &&
+	} else if (target_is_probed(target) &&
 		   now - target->calm_since > (double)targets->config->calm_ns / NS_PER_SECOND) {
 		target_close(targets, target);
 		start(targets, target, false);
@@ -194,47 +230,51 @@ static double time_to_limit(const struct target *target)
 	return (double)headroom.reclaimable_bytes / growth;
 }
 
-/* What was seen, to the history of the process and of its program. */
-static void observe(struct targets *targets, struct target *target, const struct snapshot *snapshot)
-{
-	double now = targets_now(targets);
-
-	retained_observe(&target->retained, now, (double)snapshot->python_live_bytes,
-			 (double)snapshot->resident_bytes);
-	target->time_to_limit_seconds = time_to_limit(target);
-	if (target->program)
-		program_observe(target->program, target->snapshot, snapshot,
-				snapshot->session_started + snapshot->duration_seconds -
-					snapshot->target_started,
-				now, (double)targets->config->options.interval_ns / NS_PER_SECOND);
-}
-
-static int take_snapshot(struct targets *targets, struct target *target)
+int target_take_account(struct targets *targets, struct target *target, double seconds)
 {
 	CLEANUP(snapshot_free) struct snapshot *snapshot = NULL;
-	double seconds = targets_now(targets) - target->began;
-	int r;
+	int r = session_snapshot(target->session, seconds, &snapshot);
 
-	r = session_tick(target->session, seconds, SESSION_LOOK_INTERVAL);
-	if (r == 0)
-		r = session_snapshot(target->session, targets_now(targets) - target->began,
-				     &snapshot);
 	if (r < 0)
 		return r;
-	observe(targets, target, snapshot);
+	if (target->program)
+		program_observe(target->program, &target->share, snapshot,
+				snapshot->session_started + snapshot->duration_seconds -
+					snapshot->target_started,
+				targets_now(targets), targets_interval(targets));
 	snapshot_free(target->snapshot);
 	target->snapshot = TAKE_PTR(snapshot);
 	target->snapshot_ended = false;
+	target->told_seconds = seconds;
 	return 0;
 }
 
-/* The dearer a census is, the rarer it comes. */
+static int look(struct targets *targets, struct target *target)
+{
+	double now;
+	int r;
+
+	r = session_tick(target->session, targets_now(targets) - target->began,
+			 SESSION_LOOK_INTERVAL);
+	now = targets_now(targets);
+	if (r == 0)
+		r = target_take_account(targets, target, now - target->began);
+	if (r < 0)
+		return r;
+	retained_observe(&target->retained, now, (double)target->snapshot->python_live_bytes,
+			 (double)target->snapshot->resident_bytes);
+	target->time_to_limit_seconds = time_to_limit(target);
+	return 0;
+}
+
+/* The dearer a census is, the rarer it comes: of one that is probed, it is half of what is done. */
 static double pause_of(const struct targets *targets, const struct target *target)
 {
-	double interval = (double)targets->config->options.interval_ns / NS_PER_SECOND;
-	double paid = target->census_seconds * 100 / targets->config->cpu_percent;
+	double paid = target->census_seconds / targets_cpu_ratio(targets);
 
-	return fmax(interval, fmin(paid, TARGETS_CENSUS_SECONDS_MAX));
+	if (target_is_probed(target))
+		paid *= 2;
+	return fmax(targets_interval(targets), fmin(paid, TARGETS_CENSUS_SECONDS_MAX));
 }
 
 void target_look(struct targets *targets, struct target *target)
@@ -242,10 +282,10 @@ void target_look(struct targets *targets, struct target *target)
 	uint64_t began_ns = clock_process_cpu_ns();
 	int r;
 
-	r = take_snapshot(targets, target);
+	r = look(targets, target);
 	target->census_seconds = (double)(clock_process_cpu_ns() - began_ns) / NS_PER_SECOND;
 	if (r < 0) {
-		fail(targets, target, strerror(-r));
+		target_fail(targets, target, strerror(-r));
 		return;
 	}
 	target->pause_seconds = pause_of(targets, target);
@@ -254,67 +294,8 @@ void target_look(struct targets *targets, struct target *target)
 		targets_remove(targets, target);
 		return;
 	}
+	tell_state(target);
 	tell_reason(targets, target);
 	change_stage(targets, target);
-}
-
-/* --- steps --- */
-
-static void step(struct targets *targets, struct target *target)
-{
-	pid_t children[64];
-	double seconds = targets_now(targets) - target->began, next_seconds = INFINITY;
-	int r;
-
-	r = session_step(target->session, seconds, &next_seconds);
-	if (r < 0) {
-		fail(targets, target, strerror(-r));
-		return;
-	}
-	target->step_at = target->began + next_seconds;
-	session_refresh_stacks(target->session, seconds);
-	/* They are targets of their own, or none; what they inherited is taken from them. */
-	if (session_children(target->session, children, ARRAY_SIZE(children)) > 0)
-		session_release_children(target->session);
-	if (session_is_over(target->session))
-		targets_remove(targets, target);
-}
-
-static void set_step_timer(struct targets *targets)
-{
-	double at = INFINITY, in_seconds;
-
-	for (size_t i = 0; i < targets->n; i++)
-		if (targets->items[i]->state == TARGET_SAMPLED)
-			at = fmin(at, targets->items[i]->step_at);
-	in_seconds = fmin(fmax(at - targets_now(targets), 0), STEP_SECONDS_MAX);
-	sd_event_source_set_time_relative(targets->step, (uint64_t)(in_seconds * US_PER_SECOND));
-}
-
-int targets_step(struct targets *targets)
-{
-	for (size_t i = targets->n; i-- > 0;) {
-		struct target *target = targets->items[i];
-
-		if (target->state == TARGET_SAMPLED && target->step_at <= targets_now(targets))
-			step(targets, target);
-	}
-	set_step_timer(targets);
-	return 0;
-}
-
-/* A window's limit is reached, or the target comes to an end. */
-static int on_ring(sd_event_source *source, int fd, uint32_t events, void *userdata)
-{
-	struct targets *targets = userdata;
-
-	(void)fd;
-	(void)events;
-	for (size_t i = 0; i < targets->n; i++)
-		if (targets->items[i]->sources.ring == source) {
-			step(targets, targets->items[i]);
-			break;
-		}
-	set_step_timer(targets);
-	return 0;
+	target_spend(targets, target, began_ns);
 }

@@ -29,6 +29,8 @@ static const struct prometheus_target target_row = {
 	.growth_bytes_per_second = 30000,
 	.time_to_limit_seconds = INFINITY,
 	.census_interval_seconds = 5,
+	.cpu_ratio = 0.0125,
+	.paced = true,
 };
 
 static char *page_of(const struct prometheus_target *targets, size_t n, size_t top)
@@ -117,6 +119,8 @@ static void the_contracts_series_are_there(void **state)
 	assert_has(text, "pyleakd_target_time_to_limit_seconds{pid=\"4242\"} +Inf");
 	assert_has(text, "pyleakd_target_overhead_ratio{pid=\"4242\"} 0.75");
 	assert_has(text, "pyleakd_target_coverage_ratio{pid=\"4242\"} 0.9998");
+	assert_has(text, "pyleakd_target_cpu_ratio{pid=\"4242\"} 0.0125");
+	assert_has(text, "pyleakd_target_paced{pid=\"4242\"} 1");
 	assert_has(text, "pyleakd_windows_total{pid=\"4242\"} 0");
 	assert_has(text, "pyleakd_events_total{kind=\"record\"} 1204113");
 	assert_has(text, "pyleakd_events_lost_total{reason=\"ring_full\"} 7");
@@ -216,6 +220,27 @@ static void what_is_not_known_has_no_series(void **state)
 }
 
 /* Between quotes nothing ends them, and every byte is UTF-8 without controls. */
+/* What, a series each, though it was refused more than once; why is the report's. */
+static void what_was_refused_is_a_series_without_its_sentence(void **state)
+{
+	CLEANUP(snapshot_free) struct snapshot *snapshot = incomplete();
+	struct prometheus_target target = target_row;
+	const char *line =
+		"pyleakd_target_refused{pid=\"4242\",what=\"probes in the C library\"} 1";
+	char *text;
+
+	(void)state;
+	target.snapshot = snapshot;
+	text = page_of(&target, 1, 10);
+	assert_well_formed(text);
+	assert_has(text, line);
+	assert_null(strstr(strstr(text, line) + 1, line));
+	assert_has(text, "pyleakd_target_refused{pid=\"4242\","
+			 "what=\"freeing a forked child of breakpoints\"} 1");
+	assert_lacks(text, "raise the limit");
+	free(text);
+}
+
 static void hostile_names_stay_within_their_label(void **state)
 {
 	static char long_name[4000];
@@ -303,6 +328,7 @@ int main(void)
 		cmocka_unit_test(what_is_beyond_the_top_is_summed_as_other),
 		cmocka_unit_test(a_leak_in_the_rest_is_a_leak_of_the_rest),
 		cmocka_unit_test(what_is_not_known_has_no_series),
+		cmocka_unit_test(what_was_refused_is_a_series_without_its_sentence),
 		cmocka_unit_test(hostile_names_stay_within_their_label),
 		cmocka_unit_test(a_program_shows_its_sites_over_all_its_processes),
 	};
