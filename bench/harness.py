@@ -23,6 +23,7 @@ import tempfile
 import termios
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -93,16 +94,16 @@ class Flask:
 
     name = "flask"
 
-    def __init__(self, leaks="", workers=2):
-        self.leaks, self.workers = leaks, workers
+    def __init__(self, leaks="", workers=2, program="/usr/bin/gunicorn", more=()):
+        self.leaks, self.workers, self.program, self.more = leaks, workers, program, more
         self.lines, self.said = [], {}
 
     def __enter__(self):
         port = free_port()
         self.url = f"http://127.0.0.1:{port}/users/7"
         self.process = support.start(
-            [PYTHON, "/usr/bin/gunicorn", "--workers", self.workers, "--bind", f"127.0.0.1:{port}",
-             "--log-level", "error", "--chdir", WORKLOADS, "flask_app:app"],
+            [PYTHON, self.program, "--workers", self.workers, "--bind", f"127.0.0.1:{port}",
+             "--log-level", "error", "--chdir", WORKLOADS, *self.more, "flask_app:app"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True,
             env=support.environment(BENCH_LEAKS=self.leaks))
         self.load_process = None
@@ -237,6 +238,63 @@ class Session:
             raise SystemExit(f"pyleakd ended with {self.process.returncode}: {stderr[-2000:]}")
         text = Path(self.output.name).read_text()
         return [json.loads(line) for line in text.splitlines() if line]
+
+
+SERIES = re.compile(r"([a-z_]+)(?:\{(.*)\})? (\S+)")
+LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+class Daemon:
+    """pyleakd with a configuration, for processes of the given names only."""
+
+    def __init__(self, include, lines=()):
+        self.directory = tempfile.TemporaryDirectory()
+        place = Path(self.directory.name)
+        config = place / "pyleakd.conf"
+        config.write_text("\n".join(["listen = 127.0.0.1:0", f"include = {include}", *lines, ""]))
+        self.errors = open(place / "errors", "w+")
+        self.process = support.start([support.PYLEAKD, "--config", config],
+                                     stdin=subprocess.DEVNULL, stderr=self.errors,
+                                     env=support.environment(
+                                         PYLEAKD_CACHE_DIRECTORY=str(place / "cache")))
+        self.started = time.monotonic()
+        while not (found := re.search(r" port (\d+)", self.said())):
+            if time.monotonic() - self.started > START_SECONDS or self.process.poll() is not None:
+                self.__exit__()
+                raise SystemExit("pyleakd does not listen")
+            time.sleep(0.05)
+        self.port = int(found[1])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        support.stop(self.process)
+        self.errors.close()
+        self.directory.cleanup()
+
+    def said(self):
+        return (Path(self.directory.name) / "errors").read_text()
+
+    def seconds(self):
+        return time.monotonic() - self.started
+
+    def get(self, path):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as answer:
+            return answer.read().decode()
+
+    def targets(self):
+        """The rows of its page, by pid."""
+        return {row["pid"]: row for row in json.loads(self.get("/api/v1/targets"))}
+
+    def series(self):
+        """{name: [(labels, value)]} of /metrics."""
+        found = {}
+        for line in self.get("/metrics").splitlines():
+            if match := SERIES.fullmatch(line):
+                found.setdefault(match[1], []).append(
+                    (dict(LABEL.findall(match[2] or "")), float(match[3])))
+        return found
 
 
 class Marks:

@@ -33,6 +33,10 @@ if [ "${2-}" = sampled ]; then
 	fast /usr/bin/python3 bench/answer.py --plot "$build/bench/answer.svg"
 	echo "== truth: figures held against the zoo's"
 	fast /usr/bin/python3 bench/truth.py
+	echo "== workers: the daemon, and workers that die young"
+	fast /usr/bin/python3 bench/workers.py
+	echo "== targets: the daemon, and many processes"
+	fast /usr/bin/python3 bench/targets.py
 	exit
 fi
 
