@@ -17,6 +17,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import support  # noqa: E402
+from cgroups import Cgroup  # noqa: E402
 
 
 def _missing_swap():
@@ -164,3 +165,10 @@ def pytest_sessionfinish(session, exitstatus):
 def stock():
     demand("stock-3.11")
     return support.interpreter("stock-3.11")
+
+
+@pytest.fixture
+def cgroup():
+    group = Cgroup(f"pyleakd-test-{os.getpid()}")
+    yield group
+    group.remove()

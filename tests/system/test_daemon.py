@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -108,13 +109,18 @@ def daemon(directory, lines="", **options):
         running.notify.close()
 
 
-@contextlib.contextmanager
-def target(stock, running, kind, name=""):
-    """daemon_pair.py under a name that the daemon's include has."""
+def file_for(running, name):
+    """daemon_pair.py under a name that the daemon's include has: its directory, and that name."""
     place = running.directory / "targets"
     place.mkdir(exist_ok=True)
-    file = f"{running.mark}{name or kind}.py"
+    file = f"{running.mark}{name}.py"
     shutil.copy(TARGETS / "daemon_pair.py", place / file)
+    return place, file
+
+
+@contextlib.contextmanager
+def target(stock, running, kind, name=""):
+    place, file = file_for(running, name or kind)
     with support.Program(stock, place, file, kind) as program:
         program.expect("ready")
         yield program
@@ -369,6 +375,103 @@ def test_a_programs_leak_is_found_though_its_workers_die(tmp_path, stock):
         # They are gone, the finding stays.
         eventually(lambda: running.targets() == {})
         assert leaks() == found
+
+
+def gained(running):
+    """What the program of a test's only target gained at the leaking line."""
+    rows = [value for labels, value in running.series("pyleakd_program_site_gained_bytes")
+            if labels["function"] == "remember"]
+    return rows[0] if rows else 0
+
+
+@pytest.mark.needs("uprobe-multi")
+def test_what_leaked_since_the_last_account_is_not_lost_with_the_process(tmp_path, stock):
+    """Accounts of a session that is half a minute old are seconds apart: it ends in between."""
+    with daemon(tmp_path, "interval = 5s\n") as running, \
+            target(stock, running, "leak") as leaking:
+        def duration():
+            status, text, _ = fetch(running.port, f"/api/v1/targets/{leaking.pid}/report")
+            report = json.loads(text) if status == 200 else {"session": {"mode": "", "started": 0}}
+            return report["session"].get("duration_seconds", 0) \
+                if report["session"]["mode"] == "sampled" else 0
+        at = eventually(lambda: (at := duration()) > 30 and at, 180, "a session of half a minute")
+        eventually(lambda: duration() != at, what="another account")
+        before = gained(running)
+        assert before > 0
+        time.sleep(2.5)
+        os.kill(leaking.pid, signal.SIGKILL)
+        eventually(lambda: running.targets() == {})
+        # Some 1000 a second, each a dict and a string: by far more than a tenth of that.
+        assert gained(running) - before > 100 * (sys.getsizeof({"a": 1, "b": 2}) + 100)
+
+
+@pytest.mark.needs("uprobe-multi")
+def test_one_that_does_not_grow_is_not_probed_for_its_programs_sake(tmp_path, stock):
+    with daemon(tmp_path) as running, target(stock, running, "stable", "web") as stable, \
+            target(stock, running, "leak", "web") as leaking:
+        eventually(lambda: site_leaks(running, leaking.pid), 120)
+        eventually(lambda: any(value == 1 for _, value
+                               in running.series("pyleakd_program_site_leak")), 120)
+        assert running.targets()[stable.pid]["state"] == "watch"
+        assert running.series("pyleakd_windows_total", pid=stable.pid)[0][1] == 0
+        assert support.text_differences(stable.pid) == []
+
+
+@pytest.mark.needs("uprobe-multi")
+def test_cpu_percent_bounds_what_is_sampled_and_the_status_says_so(tmp_path, stock):
+    """Two daemons, a target each: the one with a hundredth of the share opens fewer windows."""
+    places = [tmp_path / "little", tmp_path / "plenty"]
+    for place in places:
+        place.mkdir()
+    with daemon(places[0], "cpu-percent = 0.02\n") as little, \
+            daemon(places[1], "cpu-percent = 100\n") as plenty, \
+            target(stock, little, "leak") as first, target(stock, plenty, "leak") as second:
+        def windows(running, pid):
+            rows = running.series("pyleakd_windows_total", pid=pid)
+            return rows[0][1] if rows else 0
+        eventually(lambda: running_paced(little, first.pid), 120)
+        assert not running_paced(plenty, second.pid)
+        eventually(lambda: windows(plenty, second.pid) > 0, 120)
+        before = windows(little, first.pid), windows(plenty, second.pid)
+        eventually(lambda: windows(plenty, second.pid) - before[1] > 40, 180)
+        assert windows(little, first.pid) - before[0] < 20
+        # Not one too few is said, nor one too many.
+        assert any("1 looked at more rarely" in words.get("STATUS", "") for words in little.told)
+        assert not any("1 looked at" in words.get("STATUS", "") for words in plenty.told)
+
+
+def running_paced(running, pid):
+    return running.targets().get(pid, {}).get("paced") and \
+        running.series("pyleakd_target_paced", pid=pid) == [({"pid": str(pid)}, 1.0)]
+
+
+@pytest.mark.needs("uprobe-multi", "cgroup-memory")
+def test_one_without_room_for_probes_is_shown_as_watched_with_the_reason(tmp_path, stock, cgroup):
+    with daemon(tmp_path) as running:
+        place, file = file_for(running, "slow")
+        shell = f"echo $$ > {cgroup.path}/cgroup.procs; exec {stock.command[0]} {file} slow"
+        process = support.start(["sh", "-c", shell], cwd=place, stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE)
+        try:
+            assert process.stdout.readline()
+            cgroup.reclaim()
+            cgroup.limit((cgroup.usage() + 1000 * 1024) // 4096 * 4096)
+
+            def refused():
+                row = running.targets().get(process.pid, {})
+                return row.get("growing") and row["reason"] and row
+            row = eventually(refused)
+            assert row["state"] == "watch" and "memory" in row["reason"], row
+            assert running.series("pyleakd_target_state", pid=process.pid, state="watch")
+            assert running.series("pyleakd_target_refused", pid=process.pid, what="probes")
+            line = f"process {process.pid} ({file}): probes refused: "
+            assert running.said().count(line) == 1, running.said()
+            report = json.loads(fetch(running.port, f"/api/v1/targets/{process.pid}/report")[1])
+            assert report["refused"][0]["what"] == "probes"
+            assert support.text_differences(process.pid) == []
+            assert process.poll() is None, "the target was killed"
+        finally:
+            support.stop(process)
 
 
 @pytest.mark.needs("uprobe-multi")

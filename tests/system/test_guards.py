@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT OR GPL-2.0
 """What is done, and not done, for the target's sake."""
 
-import contextlib
 import json
 import os
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import support
+from cgroups import Cgroup
 from support import Program, TARGETS, pyleakd, report_of, session
 
 pytestmark = pytest.mark.needs("pyleakd", "root", "btf", "uprobe-multi", "stock-3.11")
@@ -21,52 +21,6 @@ KIB = 1024
 
 
 # --- memory headroom ------------------------------------------------------------------------------
-
-class Cgroup:
-    """A memory cgroup of the test's own, version 1 or 2."""
-
-    def __init__(self, name):
-        self.v1 = Path("/sys/fs/cgroup/memory/cgroup.procs").exists()
-        base = Path("/sys/fs/cgroup/memory" if self.v1 else "/sys/fs/cgroup")
-        if not self.v1:
-            (base / "cgroup.subtree_control").write_text("+memory")
-        self.path = base / name
-        self.path.mkdir()
-
-    def add(self, pid):
-        (self.path / "cgroup.procs").write_text(str(pid))
-
-    def usage(self):
-        name = "memory.usage_in_bytes" if self.v1 else "memory.current"
-        return int((self.path / name).read_text())
-
-    def limit(self, size):
-        name = "memory.limit_in_bytes" if self.v1 else "memory.max"
-        (self.path / name).write_text(str(size))
-
-    def reclaim(self):
-        """Pushes out what can go (page cache), so that the headroom is what it says."""
-        with contextlib.suppress(OSError):
-            if self.v1:
-                (self.path / "memory.force_empty").write_text("0")
-            else:
-                (self.path / "memory.reclaim").write_text("64M")
-
-    def remove(self):
-        for _ in range(100):
-            with contextlib.suppress(OSError):
-                self.path.rmdir()
-                return
-            time.sleep(0.05)
-        raise AssertionError(f"{self.path} could not be removed")
-
-
-@pytest.fixture
-def cgroup():
-    group = Cgroup(f"pyleakd-test-{os.getpid()}")
-    yield group
-    group.remove()
-
 
 def idle_target(stock, cgroup):
     """A target in the cgroup that allocates nothing more: what it is charged stays as it is."""

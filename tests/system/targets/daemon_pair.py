@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR GPL-2.0
-"""A service that leaks (leak) or does the same work without (stable), until its input ends.
+"""A service that leaks (leak), does so slowly (slow), or does the same work without (stable), until
+its input ends.
 
 Called by a name of its own (a link), so that a daemon can be told to look at it alone.
 """
@@ -23,9 +24,8 @@ def main():
     while not select.select([sys.stdin], [], [], 0.01)[0]:
         work(number)
         number += 1
-        if sys.argv[1] == "leak":
-            for i in range(10):
-                remember(number)
+        for i in range({"leak": 10, "slow": number % 2, "stable": 0}[sys.argv[1]]):
+            remember(number)
 
 
 main()
