@@ -30,8 +30,9 @@ struct opening {
 	double at, seconds, stratum_began, stratum_seconds;
 	double delay; /* that its own sites added */
 	unsigned group;
-	bool learning, complete, limited, has_site_0;
+	bool learning, complete, limited;
 	size_t n_sites;
+	uint64_t sites[SITES_MAX / 64]; /* a bit each */
 };
 
 struct world {
@@ -43,6 +44,8 @@ struct world {
 	/* Changes rates as time goes by; may be NULL. */
 	void (*behave)(struct world *);
 	double attach_seconds, detach_seconds, wake_seconds, note_seconds;
+	/* The share of an attach and a detach in which its sites are as if in; else it is none. */
+	double attach_edge, detach_edge, edge_probability;
 	double late_every, late_seconds; /* the daemon isn't woken for so long, every so often */
 	uint64_t random;
 
@@ -88,9 +91,24 @@ static void world_init(struct world *world, size_t n_sites, double budget, uint6
 	}
 	world->attach_seconds = 0.015;
 	world->detach_seconds = 0.040;
+	/* Nothing as a rule, a twentieth in the mean (docs/BENCHMARKS.md, Windows). */
+	world->attach_edge = world->detach_edge = 0.2;
+	world->edge_probability = 0.25;
 	world->wake_seconds = 0.001;
 	world->note_seconds = 0.1;
 	world->random = seed + 1;
+}
+
+/* Each attach and detach is the worst that was seen. */
+static inline void world_edges_at_worst(struct world *world)
+{
+	world->attach_edge = 0.5;
+	world->edge_probability = 1;
+}
+
+static inline bool opening_has(const struct opening *opening, size_t site)
+{
+	return opening->sites[site / 64] >> site % 64 & 1;
 }
 
 static void world_done(struct world *world)
@@ -170,10 +188,16 @@ static void world_note_hits(struct world *world)
 	}
 }
 
+static double edge_seconds(struct world *world, double seconds, double share)
+{
+	return world_random(world) < world->edge_probability ? seconds * share : 0;
+}
+
 static void world_open(struct world *world, const struct governor_step *step)
 {
 	unsigned group = step->group;
 	struct opening *opening = &world->openings[world->n_openings];
+	double edge = edge_seconds(world, world->attach_seconds, world->attach_edge);
 	uint16_t sites[SITES_MAX];
 
 	assert_true(step->n_sites > 0 && step->n_sites <= SITES_MAX);
@@ -189,9 +213,8 @@ static void world_open(struct world *world, const struct governor_step *step)
 				    .complete = step->complete,
 				    .n_sites = step->n_sites};
 	for (size_t i = 0; i < step->n_sites; i++)
-		opening->has_site_0 |= sites[i] == 0;
-	/* Half of the attach is as if all sites were in, the other as if none were. */
-	run_for(world, world->attach_seconds / 2);
+		opening->sites[sites[i] / 64] |= 1ull << sites[i] % 64;
+	run_for(world, world->attach_seconds - edge);
 	world->open[group] = true;
 	world->limited[group] = false;
 	world->group_hits[group] = 0;
@@ -200,20 +223,21 @@ static void world_open(struct world *world, const struct governor_step *step)
 		assert_int_equal(world->in[sites[i]], 0);
 		world->in[sites[i]] = (uint8_t)(group + 1);
 	}
-	run_for(world, world->attach_seconds / 2);
+	run_for(world, edge);
 	governor_note_opened(world->governor, group, world->now, world->attach_seconds);
 }
 
 static void world_close(struct world *world, unsigned group)
 {
+	double edge = edge_seconds(world, world->detach_seconds, world->detach_edge);
+
 	assert_true(world->open[group]);
-	/* A fifth of the detach is as if all sites were still in. */
-	run_for(world, world->detach_seconds / 5);
+	run_for(world, edge);
 	for (size_t i = 0; i < world->options.n_sites; i++)
 		if (world->in[i] == group + 1)
 			world->in[i] = 0;
 	world->open[group] = false;
-	run_for(world, world->detach_seconds * 4 / 5);
+	run_for(world, world->detach_seconds - edge);
 	world->openings[world->opening_of[group]].limited = world->limited[group];
 	governor_note_closed(world->governor, group, world->now, world->detach_seconds,
 			     (uint64_t)world->group_hits[group], world->limited[group]);
@@ -328,14 +352,15 @@ static inline void world_show(const struct world *world, const char *name)
 	print_message(
 		"%-18s on %zu of %zu lukewarm %zu hot %zu, %.0f hits/s on; total %.3f%% (learning "
 		"%.1f ms) minute %.3f%%, told %.3f%%; delay %.1f ms; windows %zu %zu %zu %zu "
-		"missed %llu limits %llu dropped %llu openings %zu\n",
+		"%zu missed %llu limits %llu dropped %llu openings %zu\n",
 		name, status.sites_always_on, sites_that_fit(world, 0.5), status.sites_lukewarm,
 		status.sites_hot, status.always_on_hits_per_second, world->total / world->now * 100,
 		world->learning * 1000, worst_share(world, 0, 60) * 100,
 		governor_overhead_total(world->governor, world->now) * 100,
 		worst_window_delay(world) * 1000, windows[8], windows[9], windows[10], windows[11],
-		(unsigned long long)status.windows_missed, (unsigned long long)world->limits,
-		(unsigned long long)status.sites_dropped, world->n_openings);
+		windows[12], (unsigned long long)status.windows_missed,
+		(unsigned long long)world->limits, (unsigned long long)status.sites_dropped,
+		world->n_openings);
 }
 
 #endif

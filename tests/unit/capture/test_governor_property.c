@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /* What holds for any target: drawn at random, with seeds that are fixed. */
-#include "governor_target.h"
+#include "governor_runs.h"
 
 #define TARGETS 45
 #define SECONDS 240.0
 #define PHASES 4
 
-static struct world world;
 static double phase_rates[PHASES][SITES_MAX];
 static double phase_seconds;
 
@@ -56,9 +55,30 @@ static void draw_target(uint64_t seed)
 	}
 	for (size_t i = 0; i < PHASES; i++)
 		draw_rates(phase_rates[i], n);
+	/* One in four is attached to and detached from at its worst each time. */
+	if (seed % 4 == 0)
+		world_edges_at_worst(&world);
 	/* One in three is steady. */
 	phase_seconds = seed % 3 == 0 ? HUGE_VAL : log_between(0.5, 60);
 	world.behave = phases;
+}
+
+/* Something seems to grow, now and then: up to eight sites, whatever they are. */
+static void run_with_focus(double seconds)
+{
+	double next = between(1, 40);
+
+	while (next < seconds) {
+		uint16_t sites[8];
+		size_t n = (size_t)between(0, 9);
+
+		for (size_t i = 0; i < n; i++)
+			sites[i] = (uint16_t)between(0, (double)world.options.n_sites);
+		world_run_until(&world, next);
+		governor_focus(world.governor, world.now, sites, n);
+		next = world.now + log_between(2, 100);
+	}
+	world_run_until(&world, seconds);
 }
 
 /*
@@ -99,15 +119,14 @@ static void check_target(void)
 		assert_true(governor_site_duty(world.governor, (uint16_t)i) > 0);
 }
 
-static void any_target_pays_its_budget_at_most_and_each_site_has_its_chance(void **state)
+static void check_targets(void (*run_target)(double seconds))
 {
 	double worst = 0, delay = 0;
 
-	(void)state;
 	for (uint64_t seed = 1; seed <= TARGETS; seed++) {
 		draw_target(seed);
 		world_begin(&world, SECONDS);
-		world_run_until(&world, SECONDS);
+		run_target(SECONDS);
 		check_target();
 		worst = fmax(worst, worst_share(&world, 0, 60) / world.options.budget_ratio);
 		delay = fmax(delay, worst_window_delay(&world));
@@ -117,39 +136,24 @@ static void any_target_pays_its_budget_at_most_and_each_site_has_its_chance(void
 		      delay * 1000);
 }
 
-/* --- uniform places ------------------------------------------------------------------------- */
-
-#define BINS 10
-/* Of chi-square with nine degrees of freedom, the 99th percentile. */
-#define CHI_SQUARE_9_99 21.67
-
-static void expect_uniform(unsigned group)
+static void run_without_focus(double seconds)
 {
-	size_t counts[BINS] = {0}, n = 0;
-	double chi_square = 0;
-
-	for (size_t i = 0; i < world.n_openings; i++) {
-		const struct opening *opening = &world.openings[i];
-		double room = opening->stratum_seconds - opening->seconds - world.attach_seconds -
-			      world.detach_seconds;
-		double place = (opening->at - opening->stratum_began) / room;
-
-		if (opening->group != group || opening->learning || opening->at < 120 ||
-		    !opening->has_site_0)
-			continue;
-		counts[(size_t)fmin(place * BINS, BINS - 1)]++;
-		n++;
-	}
-	assert_true(n >= 200);
-	for (size_t i = 0; i < BINS; i++) {
-		double expected = (double)n / BINS;
-
-		chi_square +=
-			((double)counts[i] - expected) * ((double)counts[i] - expected) / expected;
-	}
-	print_message("group %u: %zu windows, chi-square %.1f\n", group, n, chi_square);
-	assert_true(chi_square < CHI_SQUARE_9_99);
+	world_run_until(&world, seconds);
 }
+
+static void any_target_pays_its_budget_at_most_and_each_site_has_its_chance(void **state)
+{
+	(void)state;
+	check_targets(run_without_focus);
+}
+
+static void it_does_so_with_a_focus_on_some_of_its_sites(void **state)
+{
+	(void)state;
+	check_targets(run_with_focus);
+}
+
+/* --- uniform places ------------------------------------------------------------------------- */
 
 static void windows_are_uniform_within_their_strata(void **state)
 {
@@ -160,7 +164,7 @@ static void windows_are_uniform_within_their_strata(void **state)
 	}
 	world_begin(&world, 7200);
 	world_run_until(&world, 7200);
-	expect_uniform(GOVERNOR_GROUP_CREATIONS);
+	expect_uniform(GOVERNOR_GROUP_CREATIONS, 0, 120);
 	world_done(&world);
 }
 
@@ -172,7 +176,7 @@ static void slices_are_uniform_within_their_rounds(void **state)
 		world.rates[i] = 2e4;
 	world_begin(&world, 14400);
 	world_run_until(&world, 14400);
-	expect_uniform(GOVERNOR_GROUP_SLICES);
+	expect_uniform(GOVERNOR_GROUP_SLICES, 0, 120);
 	world_done(&world);
 }
 
@@ -202,6 +206,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(any_target_pays_its_budget_at_most_and_each_site_has_its_chance),
+		cmocka_unit_test(it_does_so_with_a_focus_on_some_of_its_sites),
 		cmocka_unit_test(windows_are_uniform_within_their_strata),
 		cmocka_unit_test(slices_are_uniform_within_their_rounds),
 		cmocka_unit_test(windows_do_not_beat_with_the_target),

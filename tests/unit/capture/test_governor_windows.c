@@ -3,6 +3,9 @@
 #include "governor_runs.h"
 
 #define HOUR 3600.0
+#define SLICE_DELAY_MAX_SECONDS 0.010
+/* Of a detach as worlds have them: a fifth at most, a twentieth in the mean. */
+#define EDGE_BEYOND_MEAN (0.15 * 0.040)
 
 static void full_windows_take_their_share_of_time_at_most(void **state)
 {
@@ -99,8 +102,7 @@ static void every_kind_has_windows_with_all_that_is_not_on(void **state)
 	assert_true(windows_of(GOVERNOR_GROUP_SLICES) <= 30);
 	for (size_t i = 0; i < world.n_openings; i++)
 		if (world.openings[i].group >= GOVERNOR_GROUP_CREATIONS &&
-		    world.openings[i].group != GOVERNOR_GROUP_SLICES &&
-		    world.openings[i].at > 60) {
+		    world.openings[i].group != GOVERNOR_GROUP_SLICES && world.openings[i].at > 60) {
 			assert_true(world.openings[i].complete);
 			assert_int_equal(world.openings[i].n_sites, 10);
 		}
@@ -112,7 +114,7 @@ static void every_kind_has_windows_with_all_that_is_not_on(void **state)
 /* What a caller shows in a window its creation shows as well: it is on, or it is out. */
 static void callers_are_in_windows_while_heat_is_learned_alone(void **state)
 {
-	size_t learned_with = 0;
+	size_t learned_with[SITES_MAX] = {0};
 
 	(void)state;
 	world_init(&world, 100, 0.01, 44);
@@ -126,12 +128,13 @@ static void callers_are_in_windows_while_heat_is_learned_alone(void **state)
 
 		if (opening->group < GOVERNOR_GROUP_CREATIONS)
 			continue;
-		if (opening->learning)
-			learned_with += opening->n_sites == 100;
-		else
-			assert_true(opening->n_sites == 1 && opening->has_site_0);
+		for (size_t j = 0; j < 100 && opening->learning; j++)
+			learned_with[j] += opening_has(opening, j);
+		if (!opening->learning)
+			assert_true(opening->n_sites == 1 && opening_has(opening, 0));
 	}
-	assert_true(learned_with > 0);
+	for (size_t j = 0; j < 100; j++)
+		assert_int_equal(learned_with[j], 1);
 	assert_true(windows_of(GOVERNOR_GROUP_CREATIONS) >= 10);
 	for (uint16_t i = 1; i < 100; i++)
 		assert_true(governor_site_duty(world.governor, i) == (i < 20 ? 0 : 1));
@@ -153,13 +156,39 @@ static void lukewarm_sites_have_slices(void **state)
 		if (opening->group != GOVERNOR_GROUP_SLICES)
 			continue;
 		assert_false(opening->complete);
-		assert_true(opening->seconds == 0.1);
-		/* At first by guessed rates, and too many. */
-		assert_true(opening->n_sites <= (opening->at < 30 ? 20 : 2));
+		assert_true(opening->seconds <= 0.1);
+		/* At first by guessed rates. */
+		assert_true(opening->at < 30 || opening->seconds > 0.05);
+		assert_true(opening->at < 30 || opening->n_sites <= 2);
 		assert_true(opening->at + 0.001 >= opening->stratum_began);
 		assert_true(opening->at <= opening->stratum_began + opening->stratum_seconds);
-		assert_true(opening->delay <= 0.015);
+		assert_true(opening->delay <= SLICE_DELAY_MAX_SECONDS + EDGE_BEYOND_MEAN);
 	}
+	for (size_t i = 20; i < 40; i++)
+		assert_true(seconds_in(GOVERNOR_GROUP_SLICES, i, 60, 300) > 0);
+	world_done(&world);
+}
+
+static void turn_hot_in_slices(struct world *changing)
+{
+	for (size_t i = 0; i < changing->options.n_sites; i++)
+		changing->rates[i] = changing->now < 60 || i < 20 ? 3e4 : 1e7;
+}
+
+/* All that a slice holds is hundreds of times hotter than it was the last time. */
+static void a_slice_that_turns_hot_stays_within_its_own_bound(void **state)
+{
+	double worst = 0;
+
+	(void)state;
+	world_init(&world, 40, 0.01, 48);
+	world.behave = turn_hot_in_slices;
+	run(120);
+	for (size_t i = 0; i < world.n_openings; i++)
+		if (world.openings[i].group == GOVERNOR_GROUP_SLICES && world.openings[i].at > 60)
+			worst = fmax(worst, world.openings[i].delay);
+	assert_true(worst > 0.005);
+	assert_true(worst <= SLICE_DELAY_MAX_SECONDS + EDGE_BEYOND_MEAN);
 	world_done(&world);
 }
 
@@ -193,17 +222,20 @@ static void windows_move_to_where_survivors_come_from(void **state)
 	assert_true((double)with > 0.1 * (double)without);
 }
 
-/* Strata touch: what one window stands for ends where the next one's begins. */
+/*
+ * Strata touch: what one window stands for ends where the next one's begins, also
+ * where slices have taken the last place that was left of one.
+ */
 static void strata_cover_the_time_without_gap_or_overlap(void **state)
 {
 	double end = -1;
 	size_t n = 0;
 
 	(void)state;
-	world_init(&world, 60, 0.01, 45);
+	world_init(&world, 60, 0.05, 45);
 	for (size_t i = 0; i < 60; i++)
-		world.rates[i] = 1e6;
-	run(600);
+		world.rates[i] = i < 30 ? 1e6 : 3e4;
+	run(1200);
 	for (size_t i = 0; i < world.n_openings; i++) {
 		const struct opening *opening = &world.openings[i];
 
@@ -217,6 +249,7 @@ static void strata_cover_the_time_without_gap_or_overlap(void **state)
 		n++;
 	}
 	assert_true(n > 50);
+	assert_true(windows_of(GOVERNOR_GROUP_SLICES) > 200);
 	world_done(&world);
 }
 
@@ -262,15 +295,20 @@ static void the_overhead_told_is_the_one_that_was(void **state)
 
 static void a_pause_closes_everything_and_it_comes_back(void **state)
 {
-	struct governor_status before, after;
+	bool was_in[SITES_MAX];
 	double paused;
+	size_t n = 0, n_back = 0;
 
 	(void)state;
 	world_init(&world, 270, 0.01, 51);
 	heavy_tailed(&world);
 	world_begin(&world, 60);
 	world_run_until(&world, 20);
-	governor_status(world.governor, world.now, &before);
+	for (size_t i = 0; i < 270; i++) {
+		was_in[i] = world.in[i] && world.in[i] <= GOVERNOR_ALWAYS_ON_GROUPS;
+		n += was_in[i];
+	}
+	assert_true((double)n >= 0.9 * (double)sites_that_fit(&world, 0.5));
 	governor_pause(world.governor, world.now, 5);
 	paused = world.now;
 	world_run_until(&world, paused + 0.5);
@@ -280,11 +318,14 @@ static void a_pause_closes_everything_and_it_comes_back(void **state)
 	for (unsigned i = 0; i < GOVERNOR_GROUPS; i++)
 		assert_false(world.open[i]);
 	world_run_until(&world, paused + 7);
-	governor_status(world.governor, world.now, &after);
-	assert_int_equal(before.sites_always_on, after.sites_always_on);
-	for (uint16_t i = 0; i < 270; i++)
-		if (governor_site_duty(world.governor, i) == 1)
-			assert_true(world.in[i]);
+	for (uint16_t i = 0; i < 270; i++) {
+		bool on = governor_site_duty(world.governor, i) == 1;
+
+		assert_true(!on || world.in[i]);
+		n_back += was_in[i] && on;
+	}
+	/* One or two that were counted to be too hot may have gone. */
+	assert_true(n_back + 2 >= n);
 	world_done(&world);
 }
 
@@ -376,6 +417,7 @@ int main(void)
 		cmocka_unit_test(every_kind_has_windows_with_all_that_is_not_on),
 		cmocka_unit_test(callers_are_in_windows_while_heat_is_learned_alone),
 		cmocka_unit_test(lukewarm_sites_have_slices),
+		cmocka_unit_test(a_slice_that_turns_hot_stays_within_its_own_bound),
 		cmocka_unit_test(windows_move_to_where_survivors_come_from),
 		cmocka_unit_test(strata_cover_the_time_without_gap_or_overlap),
 		cmocka_unit_test(late_wake_ups_are_booked_as_they_were),
