@@ -390,10 +390,7 @@ def test_what_leaked_since_the_last_account_is_not_lost_with_the_process(tmp_pat
     with daemon(tmp_path, "interval = 5s\n") as running, \
             target(stock, running, "leak") as leaking:
         def duration():
-            status, text, _ = fetch(running.port, f"/api/v1/targets/{leaking.pid}/report")
-            report = json.loads(text) if status == 200 else {"session": {"mode": "", "started": 0}}
-            return report["session"].get("duration_seconds", 0) \
-                if report["session"]["mode"] == "sampled" else 0
+            return sampled_seconds(running, leaking.pid)
         at = eventually(lambda: (at := duration()) > 30 and at, 180, "a session of half a minute")
         eventually(lambda: duration() != at, what="another account")
         before = gained(running)
@@ -423,21 +420,33 @@ def test_cpu_percent_bounds_what_is_sampled_and_the_status_says_so(tmp_path, sto
     places = [tmp_path / "little", tmp_path / "plenty"]
     for place in places:
         place.mkdir()
-    with daemon(places[0], "cpu-percent = 0.02\n") as little, \
+    with daemon(places[0], "cpu-percent = 0.05\n") as little, \
             daemon(places[1], "cpu-percent = 100\n") as plenty, \
             target(stock, little, "leak") as first, target(stock, plenty, "leak") as second:
-        def windows(running, pid):
-            rows = running.series("pyleakd_windows_total", pid=pid)
-            return rows[0][1] if rows else 0
+        def windows():
+            """As of an account of little's that is made from now on."""
+            at = sampled_seconds(little, first.pid)
+            eventually(lambda: sampled_seconds(little, first.pid) != at, 180, "an account")
+            return [running.series("pyleakd_windows_total", pid=process.pid)[0][1]
+                    for running, process in ((little, first), (plenty, second))]
         eventually(lambda: running_paced(little, first.pid), 120)
+        eventually(lambda: sampled_seconds(plenty, second.pid), 120)
         assert not running_paced(plenty, second.pid)
-        eventually(lambda: windows(plenty, second.pid) > 0, 120)
-        before = windows(little, first.pid), windows(plenty, second.pid)
-        eventually(lambda: windows(plenty, second.pid) - before[1] > 40, 180)
-        assert windows(little, first.pid) - before[0] < 20
+        before = windows()
+        eventually(lambda: plenty.series("pyleakd_windows_total", pid=second.pid)[0][1]
+                   > before[1] + 40, 180, "windows")
+        few, many = (after - first for after, first in zip(windows(), before))
+        assert few < many / 2
         # Not one too few is said, nor one too many.
         assert any("1 looked at more rarely" in words.get("STATUS", "") for words in little.told)
         assert not any("1 looked at" in words.get("STATUS", "") for words in plenty.told)
+
+
+def sampled_seconds(running, pid):
+    """How old a sampled session is as of its last account; 0: there is none."""
+    status, text, _ = fetch(running.port, f"/api/v1/targets/{pid}/report")
+    session = json.loads(text)["session"] if status == 200 else {"mode": ""}
+    return session["duration_seconds"] if session["mode"] == "sampled" else 0
 
 
 def running_paced(running, pid):
