@@ -7,7 +7,8 @@ Flask under gunicorn, two workers, loaded by wrk; each worker leaks the rate a s
 after as many requests as take it about the lifetime. The daemon runs with its defaults. The answer
 is there when pyleakd_program_site_leak is 1 at the shape's file; "wrong" are lines at which it ever
 was 1 and that are none of the shape's. "gained" is the share of what the workers said they had
-leaked since the first of them was sampled that stands at the shape's lines in the end.
+leaked since the first of them was sampled that stands at the shape's lines in the end. What is
+below two intervals of age counts for nothing ("lived" is what the workers' lives came to).
 """
 
 import argparse
@@ -71,6 +72,7 @@ def measure(shape, options, program, requests):
     more = ["--max-requests", str(requests), "--max-requests-jitter", str(requests // 5)]
     with harness.Flask(leaks, program=program, more=more) as target, \
             contextlib.ExitStack() as stack:
+        run.at_once = target.workers
         target.keep_loaded(int(options.limit + 60))
         stack.callback(support.stop, target.load_process)
         daemon = stack.enter_context(harness.Daemon(Path(program).name,
@@ -90,12 +92,13 @@ def measure(shape, options, program, requests):
 def print_table(runs):
     def seconds(value):
         return "-" if value is None else f"{value:.0f} s"
-    print(f"{'shape':<22}{'workers':>9}{'sampled':>9}{'first':>8}{'named':>8}{'gained':>9}"
+    print(f"{'shape':<22}{'workers':>9}{'lived':>8}{'sampled':>9}{'first':>8}{'named':>8}{'gained':>9}"
           f"{'CPU':>8}  wrong")
     for run in runs:
         share = (f"{100 * run.gained_bytes / run.leaked_bytes:.0f} %" if run.leaked_bytes > 0
                  else "-")
-        print(f"{run.shape:<22}{len(run.workers):>9}{len(run.sampled):>9}"
+        lived = run.at_once * run.seconds / max(1, len(run.workers))
+        print(f"{run.shape:<22}{len(run.workers):>9}{lived:>6.0f} s{len(run.sampled):>9}"
               f"{seconds(run.sampled_seconds):>8}{seconds(run.named_seconds):>8}{share:>9}"
               f"{run.cpu_percent:>6.1f} %  {', '.join(sorted(run.wrong)) or '-'}")
 
