@@ -92,8 +92,8 @@ def measure(shape, options, program, requests):
 def print_table(runs):
     def seconds(value):
         return "-" if value is None else f"{value:.0f} s"
-    print(f"{'shape':<22}{'workers':>9}{'lived':>8}{'sampled':>9}{'first':>8}{'named':>8}{'gained':>9}"
-          f"{'CPU':>8}  wrong")
+    print(f"{'shape':<22}{'workers':>9}{'lived':>8}{'sampled':>9}{'first':>8}{'named':>8}"
+          f"{'gained':>9}{'CPU':>8}  wrong")
     for run in runs:
         share = (f"{100 * run.gained_bytes / run.leaked_bytes:.0f} %" if run.leaked_bytes > 0
                  else "-")
