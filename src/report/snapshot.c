@@ -60,7 +60,7 @@ const char *snapshot_moment_sentence(enum snapshot_moment moment)
 {
 	static const char *const sentences[SNAPSHOT_MOMENTS] = {
 		[MOMENT_FINALIZATION] = "the interpreter's end, before it freed what was left",
-		[MOMENT_EXIT] = "the process's end, without one of its interpreter",
+		[MOMENT_EXIT] = "the process's end; its interpreter's was not seen",
 		[MOMENT_EXEC] = "the program's end, when another one took its place",
 	};
 

@@ -19,7 +19,8 @@
 #define TYPES_SHOWN 4
 #define HEAP_TYPES_SHOWN 20
 #define LOSSES_SHOWN 4
-#define COVERAGE_ENOUGH 0.999 /* below, the report says at its top that it is incomplete */
+#define SAMPLED_SECONDS_MIN 30 /* below, samples tell little */
+#define COVERAGE_ENOUGH 0.999  /* below, the report says at its top that it is incomplete */
 
 static void text_done(struct text *text)
 {
@@ -162,6 +163,13 @@ static size_t count_verdict(const struct snapshot *snapshot, enum verdict verdic
 	return n;
 }
 
+/* Samples tell a line by the parts of the session in which it was met. */
+static bool is_early_for_samples(const struct snapshot *snapshot)
+{
+	return strcmp(snapshot->mode, "sampled") == 0 &&
+	       snapshot->duration_seconds < SAMPLED_SECONDS_MIN;
+}
+
 /* Said where no site says it: nothing grows, or it is too early to tell. */
 static void add_answer(struct text *text)
 {
@@ -179,6 +187,14 @@ static void add_answer(struct text *text)
 		line_add_coloured(text, YELLOW,
 				  "watched without probes, and pymalloc has no pools to look at: "
 				  "nothing can be told");
+	else if (stable == 0 && is_early_for_samples(snapshot))
+		line_printf(text, YELLOW, "",
+			    "too early to tell what grows: samples need %d seconds, --mode exact "
+			    "%d intervals",
+			    SAMPLED_SECONDS_MIN, JUDGE_INTERVALS_MIN + 1);
+	else if (snapshot->n_sites == 0 && strcmp(snapshot->mode, "sampled") == 0)
+		line_add_coloured(text, GREEN,
+				  "no sample of what was allocated since the start is left");
 	else if (snapshot->n_sites == 0)
 		line_add_coloured(text, GREEN,
 				  "nothing that was allocated since the start is left");

@@ -91,6 +91,21 @@ static void lines_of_one_leak_stand_beneath_its_head(void **state)
 	compare_all("sampled", sampled);
 }
 
+/* Sampled, and nothing found so far. */
+static struct snapshot *early(void)
+{
+	struct snapshot *snapshot = snapshot_of("sampled");
+
+	snapshot->duration_seconds = 12;
+	return finished(snapshot);
+}
+
+static void samples_of_a_few_seconds_say_that_it_is_too_early(void **state)
+{
+	(void)state;
+	compare("sampled-early", "text", false, early());
+}
+
 static void hostile_names_do_no_harm(void **state)
 {
 	(void)state;
@@ -200,6 +215,7 @@ int main(void)
 		cmocka_unit_test(what_is_missing_stands_at_the_top),
 		cmocka_unit_test(a_watch_shows_the_heap_by_type),
 		cmocka_unit_test(lines_of_one_leak_stand_beneath_its_head),
+		cmocka_unit_test(samples_of_a_few_seconds_say_that_it_is_too_early),
 		cmocka_unit_test(hostile_names_do_no_harm),
 		cmocka_unit_test(an_empty_session_is_a_report_too),
 		cmocka_unit_test(text_never_exceeds_its_columns),
