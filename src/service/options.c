@@ -296,6 +296,11 @@ static const char *command_word(enum command command)
 	return "--pid";
 }
 
+static bool is_given(const struct parser *parser, const char *name)
+{
+	return parser->given >> (row_of_name(name, strlen(name)) - option_rows) & 1;
+}
+
 static int check_rows(struct parser *parser)
 {
 	enum command command = parser->options.command;
@@ -304,10 +309,25 @@ static int check_rows(struct parser *parser)
 		if (parser->given >> i & 1 && !(option_rows[i].with & WITH(command)))
 			return refuse(parser, "--%s does not go with %s: leave it out",
 				      option_rows[i].name, command_word(command));
-	if (!isnan(parser->options.budget_percent) && parser->options.mode != MODE_SAMPLED)
+	return 0;
+}
+
+/* What is recorded is the exact mode, so --record says that it is meant. */
+static int check_mode(struct parser *parser)
+{
+	struct options *options = &parser->options;
+	bool budget = !isnan(options->budget_percent);
+
+	if (options->record && !is_given(parser, "mode")) {
+		if (budget)
+			return refuse(parser, "--record goes with --mode exact, --budget with "
+					      "--mode sampled: leave one of them out");
+		options->mode = MODE_EXACT;
+	}
+	if (budget && options->mode != MODE_SAMPLED)
 		return refuse(parser, "--budget goes with --mode sampled: choose that, or leave it "
 				      "out");
-	if (parser->options.record && parser->options.mode == MODE_SAMPLED)
+	if (options->record && options->mode == MODE_SAMPLED)
 		return refuse(parser, "--record goes with --mode exact: choose that, or leave it "
 				      "out");
 	return 0;
@@ -351,6 +371,7 @@ int options_parse(int argc, char *const argv[], struct options *ret, char *ret_m
 		.dashes = "--",
 		.message = ret_message,
 		.options = {.command = COMMAND_ATTACH,
+			    .mode = MODE_SAMPLED,
 			    .interval_ns = 5 * NS_PER_SECOND,
 			    .top = 10,
 			    .budget_percent = NAN},
@@ -361,6 +382,8 @@ int options_parse(int argc, char *const argv[], struct options *ret, char *ret_m
 		r = choose_daemon(&parser);
 	if (r == 0)
 		r = check_rows(&parser);
+	if (r == 0)
+		r = check_mode(&parser);
 	if (r == 0)
 		r = check_command(&parser);
 	if (r < 0)

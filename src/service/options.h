@@ -48,10 +48,10 @@ struct options {
 	enum command command;
 	pid_t pids[OPTIONS_PIDS_MAX]; /* no pid twice */
 	size_t n_pids;
-	uint64_t duration_ns; /* 0: until Ctrl-C, SIGTERM, SIGHUP or the target's exit */
-	enum session_mode mode;
-	double budget_percent; /* of MODE_SAMPLED; NAN: not given */
-	uint64_t interval_ns;  /* 5 s */
+	uint64_t duration_ns;	/* 0: until Ctrl-C, SIGTERM, SIGHUP or the target's exit */
+	enum session_mode mode; /* MODE_SAMPLED; with record MODE_EXACT */
+	double budget_percent;	/* of MODE_SAMPLED; NAN: not given */
+	uint64_t interval_ns;	/* 5 s */
 	enum report_format format;
 	const char *output; /* NULL: standard output; what output_new() takes */
 	uint64_t top;	    /* 10 */

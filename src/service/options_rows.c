@@ -35,7 +35,7 @@ const struct option_row option_rows[] = {
 	 .standard = "until Ctrl-C, SIGTERM, SIGHUP or the target's exit",
 	 .help = "stop after 30s, 5m, 2h ...; the call blocks until then"},
 	{'m', "mode", "sampled|exact", TYPE_CHOICE, FIELD(mode), .choices = mode_choices,
-	 .with = WITH_SESSION, .standard = "exact", .key = "mode",
+	 .with = WITH_SESSION, .standard = "sampled; exact with --record", .key = "mode",
 	 .help = "sampled: windows under a budget; exact: every allocation traced"},
 	{'b', "budget", "PCT", TYPE_PERCENT, FIELD(budget_percent), .min = 0.01, .max = 100,
 	 .with = WITH_SESSION, .standard = "5", .key = "budget",

@@ -142,6 +142,9 @@ class Program:
 
 # --- pyleakd ------------------------------------------------------------------------------------
 
+EXACT = ("--mode", "exact")  # for what is true of every allocation, and of short sessions
+
+
 def pyleakd(*arguments, timeout=60, **options):
     """Runs pyleakd to its end."""
     process = start([PYLEAKD, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

@@ -16,10 +16,11 @@ import pytest
 
 import conftest
 import support
-from support import Program, TARGETS, ZOO, pyleakd, report_of, session
+from support import EXACT, Program, TARGETS, ZOO, pyleakd, report_of, session
 
 pytestmark = pytest.mark.needs("pyleakd")
 live = pytest.mark.needs("root", "btf", "uprobe-multi", "stock-3.11")
+in_each_mode = pytest.mark.parametrize("mode", ["exact", "sampled"])
 
 
 def is_one_line(result):
@@ -230,18 +231,19 @@ def check_order(sites):
 
 
 @live
-def test_the_json_report_has_every_key_of_the_contract(stock):
+@in_each_mode
+def test_the_json_report_has_every_key_of_the_contract(stock, mode):
     with Program(stock, TARGETS, "busy.py", "--sleep") as target:
         target.expect("ready")
         began = time.time()
         report = report_of(pyleakd("--pid", target.pid, "--duration", "4s", "--interval", "1s",
-                                   "--format", "json"))
+                                   "--format", "json", "--mode", mode))
         check_report(report)
         check_order(report["sites"])
         assert report["target"]["pid"] == target.pid
         assert report["target"]["python"].startswith("3.11.")
         assert "busy.py" in report["target"]["command"]
-        assert report["session"]["mode"] == "exact"
+        assert report["session"]["mode"] == mode
         assert 3.5 <= report["session"]["duration_seconds"] <= 10
         assert abs(report["session"]["started"] - began) < 5
         assert abs(report["target"]["started"] - began) < 30
@@ -254,7 +256,8 @@ def test_the_json_report_has_every_key_of_the_contract(stock):
 def test_the_text_report_answers_in_its_first_lines(stock):
     with Program(stock, ZOO, "global_list.py", "--wait", "--seconds", "60") as target:
         target.expect("ready")
-        with session("--pid", target.pid, "--duration", "10s", "--interval", "1s") as process:
+        with session("--pid", target.pid, "--duration", "10s", "--interval", "1s",
+                     *EXACT) as process:
             support.wait_attached(target.pid)
             target.say("go")
             stdout, stderr = process.communicate(timeout=60)
@@ -271,7 +274,7 @@ def test_the_text_report_answers_in_its_first_lines(stock):
 def test_folded_output_is_root_first_with_bytes_at_the_end(stock):
     with Program(stock, ZOO, "deep_stack.py", "--seconds", "60") as target:
         target.expect("ready")
-        result = pyleakd("--pid", target.pid, "--duration", "5s", "--format", "folded")
+        result = pyleakd("--pid", target.pid, "--duration", "5s", "--format", "folded", *EXACT)
         assert result.returncode == 0, result.stderr
         lines = result.stdout.splitlines()
         assert lines
@@ -307,12 +310,13 @@ def test_an_output_that_cannot_be_written_is_refused_and_nothing_is_left(stock, 
 
 
 @live
-def test_an_interrupt_ends_a_session_with_its_report(stock):
+@in_each_mode
+def test_an_interrupt_ends_a_session_with_its_report(stock, mode):
     with Program(stock, TARGETS, "busy.py", "--sleep") as target:
         target.expect("ready")
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            with session("--pid", target.pid, "--format", "json") as process:
-                support.wait_attached(target.pid)
+            with session("--pid", target.pid, "--format", "json", "--mode", mode) as process:
+                support.wait_attached(target.pid, settled_seconds=0)
                 process.send_signal(number)
                 stdout, stderr = process.communicate(timeout=20)
             assert process.returncode == 0, stderr
@@ -321,11 +325,12 @@ def test_an_interrupt_ends_a_session_with_its_report(stock):
 
 
 @live
-def test_the_targets_exit_ends_a_session_normally(stock):
+@in_each_mode
+def test_the_targets_exit_ends_a_session_normally(stock, mode):
     with Program(stock, TARGETS, "busy.py", "--sleep") as target:
         target.expect("ready")
-        with session("--pid", target.pid, "--format", "json") as process:
-            support.wait_attached(target.pid)
+        with session("--pid", target.pid, "--format", "json", "--mode", mode) as process:
+            support.wait_attached(target.pid, settled_seconds=0)
             target.process.kill()
             stdout, stderr = process.communicate(timeout=20)
         assert process.returncode == 0, stderr
@@ -333,11 +338,13 @@ def test_the_targets_exit_ends_a_session_normally(stock):
 
 
 @live
-def test_a_pid_that_exits_while_we_attach_hangs_nothing(stock):
+@in_each_mode
+def test_a_pid_that_exits_while_we_attach_hangs_nothing(stock, mode):
     for delay in (0.0, 0.02, 0.05, 0.1, 0.2, 0.3):
         with Program(stock, TARGETS, "busy.py") as target:
             target.expect("ready")
-            with session("--pid", target.pid, "--duration", "20s", "--format", "json") as process:
+            with session("--pid", target.pid, "--duration", "20s", "--format", "json",
+                         "--mode", mode) as process:
                 time.sleep(delay)
                 target.process.kill()
                 target.process.wait()
@@ -350,12 +357,14 @@ def test_a_pid_that_exits_while_we_attach_hangs_nothing(stock):
 
 
 @live
-def test_a_target_just_starting_is_waited_for_or_refused_in_one_line(stock):
+@in_each_mode
+def test_a_target_just_starting_is_waited_for_or_refused_in_one_line(stock, mode):
     for delay in (0.0, 0.002, 0.005, 0.01, 0.02):
         target = support.start([*stock.command, "-c", "import time; time.sleep(20)"])
         try:
             time.sleep(delay)
-            result = pyleakd("--pid", target.pid, "--duration", "1s", "--format", "json")
+            result = pyleakd("--pid", target.pid, "--duration", "1s", "--format", "json",
+                             "--mode", mode)
             assert result.returncode in (0, 1), result.stderr
             if result.returncode == 1:
                 refused(result)
@@ -369,7 +378,7 @@ def test_killed_in_the_middle_it_leaves_the_target_as_it_was(stock):
     with Program(stock, TARGETS, "busy.py") as target:
         target.expect("work")
         speed = support.busy_rate(target)
-        with session("--pid", target.pid) as process:
+        with session("--pid", target.pid, *EXACT) as process:
             support.wait_attached(target.pid)
             slowed = support.busy_rate(target)
             process.kill()
@@ -385,10 +394,12 @@ def test_killed_in_the_middle_it_leaves_the_target_as_it_was(stock):
 
 
 @live
-def test_after_a_session_nothing_of_it_is_in_the_target(stock):
+@in_each_mode
+def test_after_a_session_nothing_of_it_is_in_the_target(stock, mode):
     with Program(stock, TARGETS, "busy.py", "--sleep") as target:
         target.expect("work")
-        report_of(pyleakd("--pid", target.pid, "--duration", "2s", "--format", "json"))
+        report_of(pyleakd("--pid", target.pid, "--duration", "2s", "--format", "json",
+                          "--mode", mode))
         assert support.text_differences(target.pid) == []
         assert not support.has_uprobes_mapping(target.pid)
 
@@ -417,7 +428,7 @@ def test_fail_on_leak_is_exit_3_for_a_leak_and_0_without(stock):
         with Program(stock, ZOO, f"{name}.py", "--seconds", "60") as target:
             target.expect("ready")
             result = pyleakd("--pid", target.pid, "--duration", "10s", "--interval", "1s",
-                             "--format", "json", "--fail-on-leak")
+                             "--format", "json", "--fail-on-leak", *EXACT)
             assert result.returncode == expected, (name, result.stderr, result.stdout[:2000])
             check_report(json.loads(result.stdout))
 
@@ -445,7 +456,7 @@ def test_buffers_that_grow_for_objects_from_before_are_of_those_objects_types(st
     try:
         assert target.stdout.readline() == "ready\n"
         report = report_of(pyleakd("--pid", str(target.pid), "--duration", "3s", "--interval", "1s",
-                                   "--format", "json"))
+                                   "--format", "json", *EXACT))
     finally:
         support.stop(target)
     for function, name in (("lists", "list"), ("dicts", "dict"), ("sets", "set"),
@@ -463,14 +474,15 @@ def test_without_pools_no_coverage_is_claimed(stock):
                  env=support.environment(PYTHONMALLOC="malloc")) as target:
         target.expect("ready")
         report = report_of(pyleakd("--pid", target.pid, "--duration", "3s", "--interval", "500ms",
-                                   "--format", "json"))
+                                   "--format", "json", *EXACT))
     check_report(report)
     assert report["session"]["coverage_ratio"] is None
     assert report["session"]["events"] > 1000
 
 
 @live
-def test_with_subprocesses_children_of_before_are_followed_too(tmp_path):
+@in_each_mode
+def test_with_subprocesses_children_of_before_are_followed_too(tmp_path, mode):
     script = tmp_path / "workers.py"
     script.write_text("import os, time\n"
                       "parent = os.getpid()\n"
@@ -485,7 +497,7 @@ def test_with_subprocesses_children_of_before_are_followed_too(tmp_path):
         for _ in range(3):
             assert target.stdout.readline() == "ready\n"
         result = pyleakd("--pid", str(target.pid), "--subprocesses", "--duration", "1s",
-                         "--format", "json")
+                         "--format", "json", "--mode", mode)
         assert result.returncode == 0, result.stderr
         found = {json.loads(line)["target"]["pid"] for line in result.stdout.splitlines()}
         assert target.pid in found
@@ -495,13 +507,14 @@ def test_with_subprocesses_children_of_before_are_followed_too(tmp_path):
 
 
 @live
-def test_two_targets_make_two_objects_a_line_each(stock):
+@in_each_mode
+def test_two_targets_make_two_objects_a_line_each(stock, mode):
     with Program(stock, TARGETS, "busy.py", "--sleep") as one, \
             Program(stock, TARGETS, "busy.py", "--sleep") as two:
         one.expect("ready")
         two.expect("ready")
         result = pyleakd("--pid", one.pid, "--pid", two.pid, "--duration", "3s",
-                         "--format", "json")
+                         "--format", "json", "--mode", mode)
         assert result.returncode == 0, result.stderr
         reports = [json.loads(line) for line in result.stdout.splitlines()]
         for report in reports:
@@ -512,10 +525,12 @@ def test_two_targets_make_two_objects_a_line_each(stock):
 # --- run, check, record and replay ----------------------------------------------------------------
 
 @live
+@in_each_mode
 @pytest.mark.parametrize("code,expected", [("pass", 0), ("raise SystemExit(7)", 7)])
-def test_run_passes_on_the_commands_exit_status(stock, tmp_path, code, expected):
+def test_run_passes_on_the_commands_exit_status(stock, tmp_path, code, expected, mode):
     output = tmp_path / "report.json"
-    result = pyleakd("run", "--format", "json", "--output", output, "--", *stock.command, "-c",
+    result = pyleakd("run", "--mode", mode, "--format", "json", "--output", output, "--",
+                     *stock.command, "-c",
                      "import time; x = [str(i) for i in range(1000)]; time.sleep(1); " + code)
     assert result.returncode == expected, result.stderr
     check_report(json.loads(output.read_text()))
@@ -531,7 +546,7 @@ def test_run_follows_a_script_through_its_first_line_into_a_shared_library(tmp_p
     wrapper = tmp_path / "shim"
     wrapper.write_text(f"#!/bin/sh\nexec {' '.join(map(str, shared[-1].command))} \"$@\"\n")
     wrapper.chmod(0o755)
-    result = pyleakd("run", "--format", "json", "--output", output, "--", wrapper, "-c",
+    result = pyleakd("run", *EXACT, "--format", "json", "--output", output, "--", wrapper, "-c",
                      "import time; time.sleep(1); raise SystemExit(5)")
     assert result.returncode == 5, result.stderr
     report = json.loads(output.read_text())
@@ -586,6 +601,7 @@ def test_a_replay_reports_what_the_session_reported(stock, tmp_path):
                          "--record", recording, "--format", "json", "--output", output)
         assert result.returncode == 0, result.stderr
     original = json.loads(output.read_text())
+    assert original["session"]["mode"] == "exact"  # which --record means
     replayed = report_of(pyleakd("replay", recording, "--format", "json"))
     check_report(replayed)
     assert replayed["target"] == original["target"]

@@ -134,7 +134,7 @@ def _uwsgi_session(process, socket_path):
         time.sleep(0.05)
     for _ in range(20):
         request()
-    with session("--pid", process.pid, "--duration", "10s", "--interval", "1s",
+    with session("--pid", process.pid, "--mode", "exact", "--duration", "10s", "--interval", "1s",
                  "--format", "json") as pyleakd:
         support.wait_attached(process.pid)
         while pyleakd.poll() is None:

@@ -13,9 +13,11 @@ import pytest
 
 import support
 from cgroups import Cgroup
-from support import Program, TARGETS, pyleakd, report_of, session
+from support import EXACT, Program, TARGETS, pyleakd, report_of, session
 
 pytestmark = pytest.mark.needs("pyleakd", "root", "btf", "uprobe-multi", "stock-3.11")
+
+in_each_mode = pytest.mark.parametrize("mode", ["exact", "sampled"])
 
 KIB = 1024
 
@@ -40,7 +42,8 @@ def test_a_target_just_below_its_memory_limit_is_refused_probes_and_lives(stock,
         cgroup.reclaim()
         cgroup.limit((cgroup.usage() + 200 * KIB) // 4096 * 4096)
         before = support.private_text_kb(target.pid)
-        report = report_of(pyleakd("--pid", target.pid, "--duration", "3s", "--format", "json"))
+        report = report_of(pyleakd("--pid", target.pid, "--duration", "3s", "--format", "json",
+                                   *EXACT))
         assert target.poll() is None, "the target was killed"
         assert support.private_text_kb(target.pid) == before, "there was a breakpoint"
         assert report["refused"], report["session"]
@@ -57,7 +60,8 @@ def test_a_target_with_room_below_its_limit_is_probed(stock, cgroup):
     target = idle_target(stock, cgroup)
     try:
         cgroup.limit(cgroup.usage() + 64 * KIB * KIB)
-        with session("--pid", target.pid, "--duration", "3s", "--format", "json") as process:
+        with session("--pid", target.pid, "--duration", "3s", "--format", "json",
+                     *EXACT) as process:
             support.wait_attached(target.pid)
             stdout, stderr = process.communicate(timeout=30)
         assert process.returncode == 0, stderr
@@ -80,7 +84,8 @@ def test_a_limit_further_up_counts_too(stock, cgroup):
         target = idle_target(stock, child)
         cgroup.reclaim()
         cgroup.limit((cgroup.usage() + 200 * KIB) // 4096 * 4096)
-        report = report_of(pyleakd("--pid", target.pid, "--duration", "2s", "--format", "json"))
+        report = report_of(pyleakd("--pid", target.pid, "--duration", "2s", "--format", "json",
+                                   *EXACT))
         assert target.poll() is None, "the target was killed"
         assert report["refused"], report["session"]
     finally:
@@ -131,7 +136,8 @@ sys.stdin.read()
 
 
 @pytest.mark.needs("swap")
-@pytest.mark.parametrize("options", [[], ["--no-probes"]], ids=["probes", "watch"])
+@pytest.mark.parametrize("options", [EXACT, ["--mode", "sampled"], ["--no-probes"]],
+                         ids=["exact", "sampled", "watch"])
 def test_a_target_that_is_swapped_out_stays_swapped_out(stock, swap, options):
     target = support.start([*stock.command, "-c", SWAPPED], stdin=subprocess.PIPE,
                            stdout=subprocess.PIPE)
@@ -171,7 +177,7 @@ def test_children_forked_in_a_session_run_at_full_speed(stock):
     with Program(stock, TARGETS, "forker.py") as target:
         target.expect("ready")
         first_alone, alone = children(target, 10)
-        with session("--pid", target.pid, "--format", "json") as process:
+        with session("--pid", target.pid, "--format", "json", *EXACT) as process:
             support.wait_attached(target.pid)
             first, later = children(target, 10)
             support.interrupt(process)
@@ -199,7 +205,7 @@ def test_with_subprocesses_the_children_are_followed(stock, tmp_path):
         child = None
         try:
             with session("--pid", target.pid, "--subprocesses", "--duration", "12s",
-                         "--interval", "1s", "--format", "json") as process:
+                         "--interval", "1s", "--format", "json", *EXACT) as process:
                 support.wait_attached(target.pid)
                 target.say("fork")
                 stdout, stderr = process.communicate(timeout=60)
@@ -219,23 +225,27 @@ def test_with_subprocesses_the_children_are_followed(stock, tmp_path):
 
 # --- stop, exec -----------------------------------------------------------------------------------
 
-def test_a_target_stopped_by_a_signal_can_be_attached_to_and_left(stock):
+@in_each_mode
+def test_a_target_stopped_by_a_signal_can_be_attached_to_and_left(stock, mode):
     with Program(stock, TARGETS, "busy.py", "--sleep") as target:
         target.expect("work")
         target.process.send_signal(signal.SIGSTOP)
         try:
-            report_of(pyleakd("--pid", target.pid, "--duration", "2s", "--format", "json"))
+            report_of(pyleakd("--pid", target.pid, "--duration", "2s", "--format", "json",
+                              "--mode", mode))
             assert support.text_differences(target.pid) == []
         finally:
             target.process.send_signal(signal.SIGCONT)
         target.expect("work", after=len(target.lines))
 
 
-def test_many_short_sessions_leave_the_target_whole(stock):
+@in_each_mode
+def test_many_short_sessions_leave_the_target_whole(stock, mode):
     with Program(stock, TARGETS, "busy.py") as target:
         target.expect("work")
         for _ in range(8):
-            report_of(pyleakd("--pid", target.pid, "--duration", "200ms", "--format", "json"))
+            report_of(pyleakd("--pid", target.pid, "--duration", "200ms", "--format", "json",
+                              "--mode", mode))
             assert support.text_differences(target.pid) == []
         assert not support.has_uprobes_mapping(target.pid)
         target.expect("work", after=len(target.lines))

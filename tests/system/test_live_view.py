@@ -16,7 +16,7 @@ import time
 import pytest
 
 import support
-from support import PYLEAKD, Program, TARGETS
+from support import EXACT, PYLEAKD, Program, TARGETS
 
 pytestmark = pytest.mark.needs("pyleakd", "root", "btf", "uprobe-multi", "stock-3.11")
 
@@ -88,7 +88,8 @@ def rows_of(screen, columns):
 def test_the_live_view_fits_the_terminal_and_follows_its_size(stock):
     with Program(stock, TARGETS, "busy.py", "--sleep") as target:
         target.expect("work")
-        with Terminal("--pid", target.pid, "--interval", "500ms", rows=12, columns=70) as terminal:
+        with Terminal("--pid", target.pid, *EXACT, "--interval", "500ms", rows=12,
+                      columns=70) as terminal:
             for screen in terminal.screens():
                 assert "busy.py" in screen[0], screen
                 assert rows_of(screen, 70) <= 12, screen

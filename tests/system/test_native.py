@@ -280,7 +280,7 @@ def test_objects_from_free_lists_of_before_have_their_chunks_size(stock, allocat
                            env=support.environment(PYTHONMALLOC=allocator))
     try:
         assert target.stdout.readline() == "ready\n"
-        with support.session("--pid", target.pid, "--duration", "4s",
+        with support.session("--pid", target.pid, "--duration", "4s", *support.EXACT,
                              "--format", "json") as process:
             support.wait_attached(target.pid)
             target.stdin.write("go\n")

@@ -9,7 +9,7 @@ import pytest
 
 import conftest
 import support
-from support import TARGETS, pyleakd
+from support import EXACT, TARGETS, pyleakd
 
 pytestmark = pytest.mark.needs("pyleakd", "root", "btf", "uprobe-multi")
 
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.needs("pyleakd", "root", "btf", "uprobe-multi")
 def run(python, tmp_path, program, *arguments):
     """The report, the program's own words, and the result."""
     output = tmp_path / "report.json"
-    result = pyleakd("run", "--format", "json", "--output", output, "--", *python.command, program,
-                     *arguments)
+    result = pyleakd("run", *EXACT, "--format", "json", "--output", output, "--", *python.command,
+                     program, *arguments)
     assert output.exists(), result.stderr
     return json.loads(output.read_text()), result
 
@@ -68,7 +68,7 @@ def test_however_a_script_ends_what_it_held_is_reported(stock, how, status, mome
 
 @pytest.mark.needs("stock-3.11")
 def test_the_text_says_of_which_moment_it_is(stock, tmp_path):
-    result = pyleakd("run", "--", *stock.command, TARGETS / "ending.py", "by itself")
+    result = pyleakd("run", *EXACT, "--", *stock.command, TARGETS / "ending.py", "by itself")
     assert result.returncode == 0, result.stderr
     report = result.stdout.split("pyleakd ", 1)[1]
     assert "as of    the interpreter's end" in report[:1000], report

@@ -5,6 +5,7 @@ is within what is stated, what doesn't leak is not flagged.
 Sessions of 30 seconds, some at a time, each on a process of its own (ZOO_ALL=1: all programs).
 """
 
+import json
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import pytest
 import conftest
 import support
 import test_zoo
+from support import Program, ZOO, pyleakd
 
 pytestmark = pytest.mark.needs("pyleakd", "root", "btf", "uprobe-multi", "stock-3.11")
 
@@ -143,3 +145,95 @@ def test_a_line_that_displaces_is_not_charged_for_the_leak(results, name):
     assert leak > 0, result.describe()
     assert sum(site["outstanding_bytes"] for site in churning) <= leak / 10, result.describe()
     assert not [site for site in churning if site in flagged(result)], result.describe()
+
+
+# --- what is got by who says no mode --------------------------------------------------------------
+
+KEEPING = """
+import time
+KEPT = []
+def remember(n):
+    KEPT.append({"number": n, "name": str(n) * 4})  # LEAK
+def look(n):
+    return sorted([n % 7, n % 5, n % 3])
+for n in range(7000):
+    remember(n)
+    for m in range(20):
+        look(m)
+    time.sleep(0.005)
+"""
+
+
+def attached(name, *arguments):
+    with Program(support.interpreter("stock-3.11"), ZOO, f"{name}.py", "--seconds",
+                 "120") as program:
+        program.expect("ready")
+        return pyleakd("--pid", program.pid, "--duration", f"{SECONDS}s", *arguments, timeout=120)
+
+
+def started(directory):
+    script, output = directory / "keeping.py", directory / "report.json"
+    script.write_text(KEEPING)
+    result = pyleakd("run", "--format", "json", "--output", output, "--",
+                     *support.interpreter("stock-3.11").command, script, timeout=200)
+    assert result.returncode == 0, result.stderr
+    return json.loads(output.read_text())
+
+
+@pytest.fixture(scope="module")
+def by_default(tmp_path_factory):
+    """Sessions without --mode, at the same time."""
+    sessions = {
+        "json": lambda: attached("global_dict", "--format", "json", "--fail-on-leak"),
+        "text": lambda: attached("slots_objects"),
+        "stable": lambda: attached("stable_churn", "--format", "json", "--fail-on-leak"),
+        "run": lambda: started(tmp_path_factory.mktemp("run"))}
+    with ThreadPoolExecutor(len(sessions)) as pool:
+        return {name: pool.submit(session) for name, session in sessions.items()}
+
+
+def check_estimates(report):
+    assert report["session"]["mode"] == "sampled" and report["session"]["windows"] > 0
+    assert report["session"]["budget_ratio"] == 0.05
+    for site in report["sites"]:
+        low, high = site["outstanding_bytes_interval"]
+        assert 0 <= low <= site["outstanding_bytes"] <= high, site
+        assert len(site["growth_interval"]) == 2, site
+
+
+def check_first_site(site, file, lines):
+    assert site["verdict"] == "leak", site
+    assert os.path.basename(site["stack"][0]["file"]) == file, site
+    assert site["stack"][0]["line"] in lines, site
+
+
+def test_by_default_a_leak_is_named_by_estimates_with_intervals_and_exit_3(by_default):
+    result = by_default["json"].result()
+    assert result.returncode == 3, (result.returncode, result.stderr, result.stdout[:2000])
+    report = json.loads(result.stdout)
+    check_estimates(report)
+    check_first_site(report["sites"][0], "global_dict.py", support.zoo_facts("global_dict")[1])
+
+
+def test_by_default_the_text_has_the_leaking_line_first(by_default):
+    result = by_default["text"].result()
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert "sampled" in lines[0], lines[0]
+    first = next(number for number, line in enumerate(lines) if line.startswith("LEAK"))
+    place = f"slots_objects.py:{support.zoo_facts('slots_objects')[1][0]}"
+    assert place in lines[first + 1], result.stdout[:2000]
+
+
+def test_by_default_what_is_stable_is_exit_0_with_fail_on_leak(by_default):
+    result = by_default["stable"].result()
+    assert result.returncode == 0, (result.returncode, result.stderr, result.stdout[:2000])
+    check_estimates(json.loads(result.stdout))
+
+
+def test_by_default_run_names_what_a_script_keeps(by_default):
+    report = by_default["run"].result()
+    check_estimates(report)
+    check_first_site(report["sites"][0], "keeping.py", [5])
+    # No free is probed: the interpreter's end is seen where a look falls into it.
+    assert report["session"]["moment"] in ("finalization", "exit")

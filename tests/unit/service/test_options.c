@@ -55,7 +55,8 @@ static void defaults_are_those_of_the_contract(void **state)
 	assert_int_equal(options.pids[0], 4242);
 	assert_int_equal(options.duration_ns, 0);
 	assert_int_equal(options.interval_ns, 5 * NS_PER_SECOND);
-	assert_int_equal(options.mode, MODE_EXACT);
+	assert_int_equal(options.mode, MODE_SAMPLED);
+	assert_int_equal(OPTIONS_BUDGET_PERCENT, 5);
 	assert_int_equal(options.format, FORMAT_TEXT);
 	assert_int_equal(options.top, 10);
 	assert_null(options.output);
@@ -84,6 +85,7 @@ static void every_option_is_understood_in_every_spelling(void **state)
 		assert_int_equal(options.pids[1], 2);
 		assert_int_equal(options.duration_ns, 1500 * NS_PER_MS);
 		assert_int_equal(options.interval_ns, 250 * NS_PER_MS);
+		assert_int_equal(options.mode, MODE_EXACT);
 		assert_int_equal(options.format, FORMAT_JSON);
 		assert_string_equal(options.output, "out");
 		assert_int_equal(options.top, 3);
@@ -144,6 +146,19 @@ static void the_other_commands_are_understood(void **state)
 	assert_int_equal(parsed("run -- cat --help").command, COMMAND_RUN);
 }
 
+static void the_mode_is_the_one_that_is_given_or_the_one_that_the_rest_needs(void **state)
+{
+	(void)state;
+	assert_int_equal(parsed("run -- cat").mode, MODE_SAMPLED);
+	assert_int_equal(parsed("-p 1 --no-probes").mode, MODE_SAMPLED);
+	assert_int_equal(parsed("-p 1 -b 1").mode, MODE_SAMPLED);
+	assert_int_equal(parsed("-p 1 -m exact").mode, MODE_EXACT);
+	assert_int_equal(parsed("run -m exact -- cat -m sampled").mode, MODE_EXACT);
+	assert_int_equal(parsed("-p 1 -r tape").mode, MODE_EXACT);
+	assert_int_equal(parsed("-p 1 -r tape -m exact").mode, MODE_EXACT);
+	assert_int_equal(parsed("run -r tape -- cat").mode, MODE_EXACT);
+}
+
 static void nonsense_is_refused_with_one_line_that_says_what_to_do(void **state)
 {
 	static const struct {
@@ -154,7 +169,10 @@ static void nonsense_is_refused_with_one_line_that_says_what_to_do(void **state)
 		{"-p 1 --config daemon.conf", "--config does not go with --pid"},
 		{"-p 1 -m sampled -r tape", "--record goes with --mode exact"},
 		{"-p 1 -m fast", "--mode: 'fast' is none of sampled|exact"},
-		{"-p 1 -b 5", "--budget goes with --mode sampled"},
+		{"-p 1 -m exact -b 5", "--budget goes with --mode sampled: choose that"},
+		{"-p 1 -m exact -r tape -b 5", "--budget goes with --mode sampled: choose that"},
+		{"-p 1 -r tape -b 5", "leave one of them out"},
+		{"run -m sampled -r tape -- cat", "--record goes with --mode exact: choose that"},
 		{"-p 1 -b x", "--budget: 'x' is not a percentage"},
 		{"-p 1 -b 1.2.3", "is not a percentage"},
 		{"-p 1 -b .", "is not a percentage"},
@@ -289,6 +307,7 @@ int main(void)
 		cmocka_unit_test(every_option_is_understood_in_every_spelling),
 		cmocka_unit_test(the_command_behind_run_keeps_its_own_options),
 		cmocka_unit_test(the_other_commands_are_understood),
+		cmocka_unit_test(the_mode_is_the_one_that_is_given_or_the_one_that_the_rest_needs),
 		cmocka_unit_test(nonsense_is_refused_with_one_line_that_says_what_to_do),
 		cmocka_unit_test(more_processes_than_fit_are_refused),
 		cmocka_unit_test(help_fits_a_terminal_and_names_every_option),
