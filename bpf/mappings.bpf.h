@@ -26,6 +26,9 @@ __u64 break_before;
 /* The highest that it ever was: in windows only a new maximum is told, as growth. */
 __u64 break_max;
 
+/* They come too often for what they may cost: none is told until this is 0 again. */
+__u32 mappings_silent;
+
 static __always_inline bool syscall_failed(__u64 result)
 {
 	return result >= (__u64)-ERRNO_MAX;
@@ -79,7 +82,8 @@ static __always_inline void munmap_returned(const struct pt_regs *regs, __u64 re
 
 	if (result)
 		return;
-	record = mapping_reserve(stack_take(tid, false), tid, WIRE_MUNMAP);
+	/* In windows nobody asks who gave memory back. */
+	record = mapping_reserve(settings.windows ? 0 : stack_take(tid, false), tid, WIRE_MUNMAP);
 	if (!record)
 		return;
 	record->address = regs->di;
@@ -131,7 +135,7 @@ int on_mmap(__u64 *ctx)
 {
 	__u32 tid = target_thread();
 
-	if (tid)
+	if (tid && !mappings_silent)
 		mmap_returned((const struct pt_regs *)ctx[0], ctx[1], tid);
 	return 0;
 }
@@ -141,7 +145,7 @@ int on_munmap(__u64 *ctx)
 {
 	__u32 tid = target_thread();
 
-	if (tid)
+	if (tid && !mappings_silent)
 		munmap_returned((const struct pt_regs *)ctx[0], ctx[1], tid);
 	return 0;
 }
@@ -151,7 +155,7 @@ int on_mremap(__u64 *ctx)
 {
 	__u32 tid = target_thread();
 
-	if (tid)
+	if (tid && !mappings_silent)
 		mremap_returned((const struct pt_regs *)ctx[0], ctx[1], tid);
 	return 0;
 }
@@ -183,6 +187,10 @@ int on_sys_exit(__u64 *ctx)
 
 	if (!tid)
 		return 0;
+	if (regs->orig_ax == SYSCALL_BRK)
+		brk_returned(ctx[1], tid);
+	if (mappings_silent)
+		return 0;
 	switch (regs->orig_ax) {
 	case SYSCALL_MMAP:
 		mmap_returned(regs, ctx[1], tid);
@@ -192,9 +200,6 @@ int on_sys_exit(__u64 *ctx)
 		break;
 	case SYSCALL_MREMAP:
 		mremap_returned(regs, ctx[1], tid);
-		break;
-	case SYSCALL_BRK:
-		brk_returned(ctx[1], tid);
 		break;
 	}
 	return 0;

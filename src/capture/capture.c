@@ -417,6 +417,12 @@ int capture_forget_stacks(struct capture *capture)
 	return 0;
 }
 
+void capture_mappings(struct capture *capture, bool told)
+{
+	if (capture->skeleton)
+		__atomic_store_n(&capture->skeleton->bss->mappings_silent, !told, __ATOMIC_RELEASE);
+}
+
 int capture_add_thread(struct capture *capture, uint64_t pthread_address, uint64_t tstate)
 {
 	if (!capture->skeleton)

@@ -150,6 +150,9 @@ struct capture_counters {
 };
 int capture_counters(const struct capture *capture, struct capture_counters *ret);
 
+/* Whether mmap, munmap and mremap are told; they are at first. brk always is. */
+void capture_mappings(struct capture *capture, bool told);
+
 /*
  * What the kernel counts of each program while statistics are on
  * (bpf_enable_stats), for calibration. Returns how many there are, at most

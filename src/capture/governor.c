@@ -64,7 +64,7 @@ static int allocate(struct governor *governor, size_t n)
 
 static void begin(struct governor *governor, const struct governor_options *options, double now)
 {
-	governor->budget = options->budget_ratio;
+	governor->budget = governor->budget_running = options->budget_ratio;
 	governor->always_on_share = or_default(options->always_on_share, ALWAYS_ON_SHARE);
 	governor->delay = or_default(options->window_delay_seconds, WINDOW_DELAY);
 	governor->full_share = or_default(options->full_window_share, FULL_WINDOW_SHARE);
@@ -470,6 +470,11 @@ void governor_pause(struct governor *governor, double now, double seconds)
 	for (unsigned i = 0; i < GOVERNOR_ALWAYS_ON_GROUPS; i++)
 		governor->groups[i].dirty |= governor->groups[i].open;
 	streams_pause(governor, governor->paused_until);
+}
+
+void governor_note_running(struct governor *governor, double share)
+{
+	governor->budget = governor->budget_running * fmin(fmax(share, RUNNING_MIN), 1);
 }
 
 double governor_burst(struct governor *governor, double now, double ratio, double seconds)

@@ -31,7 +31,8 @@
 #define GOVERNOR_CONSTRUCTOR_NONE 0xffff /* site_constructors: goes by itself */
 
 struct governor_options {
-	double budget_ratio;	     /* of the target's time, averaged over a minute; (0, 1) */
+	/* Of the time that the target runs, averaged over a minute; (0, 1) */
+	double budget_ratio;
 	double always_on_share;	     /* of the budget; 0: half */
 	double window_delay_seconds; /* bound on one window's added delay; 0: 0.025 */
 	double full_window_share;    /* of time in windows at full speed loss; 0: 0.006 */
@@ -120,6 +121,11 @@ void governor_pause(struct governor *governor, double now, double seconds);
  * windows with the rest. false: the cheapest come back, as at the beginning.
  */
 void governor_windows_only(struct governor *governor, double now, bool only);
+/*
+ * Of its time the target runs so much, as was measured lately (1: all of it, or more on several
+ * threads; until told, that). One that mostly waits has as much less to lose.
+ */
+void governor_note_running(struct governor *governor, double share);
 /* A higher budget for a while: at most a minute in ten; returns the seconds granted. */
 double governor_burst(struct governor *governor, double now, double ratio, double seconds);
 

@@ -13,6 +13,9 @@
 #define CELLS 121
 /* What the books allow is used to this share: a cell's grain, a hit's cost that wanders. */
 #define BUDGET_USED 0.95
+/* One that hardly runs has the budget of one that runs so much: a thousandth of the clock's at 1 %.
+ */
+#define RUNNING_MIN 0.1
 
 /* --- always on ------------------------------------------------------------------------------ */
 
@@ -181,7 +184,7 @@ struct unit {
 	uint8_t in;    /* group that it is in now */
 	uint8_t last_in;
 	bool in_deck;
-	bool caller; /* always on or off: what it would show in windows, creations do */
+	bool caller;  /* always on or off: what it would show in windows, creations do */
 	bool focused; /* in windows of the focus, not in slices */
 	bool was_focused;
 	uint8_t part; /* of the learning */
@@ -235,7 +238,9 @@ struct stream {
 };
 
 struct governor {
-	double budget, always_on_share, delay, full_share, host_share, hit;
+	double budget;	       /* of the clock's time, by how much of it the target runs */
+	double budget_running; /* of that */
+	double always_on_share, delay, full_share, host_share, hit;
 	size_t n_sites, n_units;
 	uint16_t *unit_of; /* site → unit, 0xffff: not governed */
 	uint16_t *members; /* sites by unit */

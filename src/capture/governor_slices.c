@@ -42,7 +42,8 @@ static size_t slice_end(const struct governor *governor, size_t at)
 static bool is_tried(const struct governor *governor, const struct unit *unit, size_t *tried)
 {
 	if (unit->group != NO_GROUP || unit->state == UNIT_UNKNOWN || unit->counted ||
-	    unit->caller || unit->sliced || unit->rate * governor->hit > GENTLE_LOSS ||
+	    unit->caller || unit->focused || unit->sliced ||
+	    unit->rate * governor->hit > GENTLE_LOSS ||
 	    *tried == TRIED_A_ROUND)
 		return false;
 	(*tried)++;

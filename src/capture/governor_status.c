@@ -77,6 +77,7 @@ void governor_rates(const struct governor *governor, double *ret)
 double governor_site_duty(const struct governor *governor, uint16_t site)
 {
 	const struct stream *stream, *slices = &governor->streams[SLICES];
+	const struct stream *focus = &governor->streams[FOCUS];
 	const struct unit *unit;
 	double duty = 0;
 
@@ -88,8 +89,10 @@ double governor_site_duty(const struct governor *governor, uint16_t site)
 	stream = &governor->streams[unit->stream];
 	if (stream->planned && !unit->caller)
 		duty = stream->length / stream->seconds;
-	if (unit->in_deck && slices->planned)
+	if (unit->in_deck && !unit->focused && slices->planned)
 		duty += slices->length / (slices->seconds * (double)slices->n_slices);
+	if (unit->focused && focus->planned)
+		duty += focus->length / focus->seconds;
 	return fmin(duty, 1);
 }
 

@@ -174,11 +174,21 @@ static double stratum_seconds(const struct governor *governor, enum stream_kind 
 
 /* --- strata --------------------------------------------------------------------------------- */
 
+static void stream_miss(struct governor *governor, struct stream *stream)
+{
+	stream->done = true;
+	stream->missed_seconds += stream->seconds;
+	governor->windows_missed++;
+}
+
 static void plan_stratum(struct governor *governor, enum stream_kind kind, double now)
 {
 	struct stream *stream = &governor->streams[kind];
 	double began = stream->planned ? stream->began + stream->seconds : now;
 
+	/* Other kinds' windows have taken its place: their time, and the quiet behind it. */
+	if (stream->planned && !stream->done)
+		stream_miss(governor, stream);
 	/* Woken so late that whole strata have gone: they are missed. */
 	if (now > began + stream->seconds) {
 		stream->missed_seconds += now - began;
@@ -224,13 +234,6 @@ static bool can_be_paid(const struct governor *governor, const struct stream *st
 	       account_full(account, now) < governor->full_share * MINUTE;
 }
 
-static void stream_miss(struct governor *governor, struct stream *stream)
-{
-	stream->done = true;
-	stream->missed_seconds += stream->seconds;
-	governor->windows_missed++;
-}
-
 /*
  * It can't be paid now: another place is drawn from what is left of the stratum,
  * which hangs on what was spent, never on what the target does now.
@@ -262,7 +265,8 @@ static size_t fill_window(struct governor *governor, enum stream_kind kind)
 	group->n_sites = 0;
 	if (kind == SLICES) {
 		for (size_t i = stream->deck_at; i < stream->deck_end; i++)
-			if (governor->units[stream->deck[i]].in == NO_GROUP)
+			if (governor->units[stream->deck[i]].in == NO_GROUP &&
+			    !governor->units[stream->deck[i]].focused)
 				group_add_unit(governor, group, &governor->units[stream->deck[i]]);
 		return group->n_sites;
 	}
@@ -398,7 +402,8 @@ double stream_note_closed(struct governor *governor, struct stream *stream, doub
 	}
 	if (cost > GENTLE_LOSS * inside)
 		account_book_full(&governor->account, now, inside);
-	stream->own_seconds = fmax(inside - trapped, (1 - LOSS_MAX) * inside);
+	/* Most edges are none: with them a full window's sites seem many times colder. */
+	stream->own_seconds = fmax(open_seconds - trapped, (1 - LOSS_MAX) * inside);
 	stream->loss_seen = inside > 0 ? cost / inside : 0;
 	stream->to_tell = true;
 	stream->cost_seen = stream->windows == 0 ? cost : 0.7 * stream->cost_seen + 0.3 * cost;

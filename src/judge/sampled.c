@@ -58,10 +58,19 @@ static enum verdict verdict_of(const struct sampled_evidence *evidence)
 	return VERDICT_LEAK;
 }
 
+static enum verdict verdict_in_time(const struct sampled_evidence *evidence)
+{
+	enum verdict verdict = verdict_of(evidence);
+
+	return verdict == VERDICT_LEAK && evidence->seconds < SAMPLED_LEAK_SECONDS ?
+		       VERDICT_GROWING :
+		       verdict;
+}
+
 void sampled_judge(const struct sampled_evidence *evidence, struct judgement *ret)
 {
 	*ret = (struct judgement){
-		.verdict = verdict_of(evidence),
+		.verdict = verdict_in_time(evidence),
 		.growth_bytes_per_second = evidence->growth_bytes_per_second,
 		.growth_low = evidence->growth_low,
 		.growth_high = evidence->growth_high,

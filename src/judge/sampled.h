@@ -25,6 +25,7 @@ struct sampled_evidence {
 	double counts[SAMPLED_SLICES];
 	unsigned draws; /* parts of the session in which it was met */
 	bool exact; /* it was seen whole, all the time: its own series has no sampling error */
+	double seconds; /* of the session */
 	double outstanding_bytes;
 	double growth_bytes_per_second, growth_low, growth_high; /* NAN: not known */
 };
@@ -37,6 +38,8 @@ struct sampled_evidence {
 #define SAMPLED_OLDER_MAX 0.9
 #define SAMPLED_DRAWS_LEAK 4
 #define SAMPLED_DRAWS_GROWING 2
+/* What fills up when a program starts looks like a leak for as long; before that it grows. */
+#define SAMPLED_LEAK_SECONDS 15
 /* Less of the whole's growth than this is not worth a verdict. */
 #define SAMPLED_SHARE_MIN 0.01
 

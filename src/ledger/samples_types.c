@@ -154,19 +154,43 @@ static void take_pending(struct type_record *type, float factor)
 	}
 }
 
-/* Of complete windows each sighting counts; of those that learn as many as in so much progress. */
-static float learning_factor(const struct window_facts *facts)
+/* Whether all sites that are known to make the type were in. */
+static bool was_whole(const struct samples *samples, const struct type_record *type)
+{
+	bool known = false;
+
+	for (size_t i = 0; i < MAKERS_MAX; i++) {
+		const struct site_record *site = &samples->sites[type->makers[i].site];
+
+		if (!(type->makers[i].count > 0))
+			continue;
+		if (!site->was_in && site->state != SAMPLE_SITE_ALWAYS)
+			return false;
+		known = true;
+	}
+	return known;
+}
+
+/*
+ * Each sighting counts where all that makes the type was in; of windows that learn as many as in
+ * so much progress.
+ */
+static float learning_factor(const struct samples *samples, const struct type_record *type,
+			     const struct window_facts *facts)
 {
 	if (facts->learning)
 		return facts->progress > 0 ? (float)(LEARNING_PROGRESS / facts->progress) : 0;
-	return facts->complete;
+	return facts->complete || was_whole(samples, type);
 }
 
 void samples_types_learn(struct samples *samples, const struct window_facts *facts)
 {
-	for (size_t i = 1; i < samples->n_types; i++)
-		if (samples->types[i].pending_window == facts->window)
-			take_pending(&samples->types[i], learning_factor(facts));
+	for (size_t i = 1; i < samples->n_types; i++) {
+		struct type_record *type = &samples->types[i];
+
+		if (type->pending_window == facts->window)
+			take_pending(type, learning_factor(samples, type, facts));
+	}
 }
 
 /* Of the makers that are not always on, the one that makes most; NULL: none is known. */

@@ -144,9 +144,12 @@ static void add_incompleteness(struct text *text)
 	add_losses(text);
 	if (snapshot->coverage_ratio < COVERAGE_ENOUGH) { /* false where it is not known */
 		line_begin(text, YELLOW, "UNSEEN");
-		line_printf(text, YELLOW, "",
-			    "%.2f %% of what is new in the heap is in no site below",
-			    100 - floor(10000 * snapshot->coverage_ratio) / 100);
+		line_printf(
+			text, YELLOW, "",
+			strcmp(snapshot->mode, "sampled") == 0
+				? "%.2f %% of what is new in the heap was made where no probe is"
+				: "%.2f %% of what is new in the heap is in no site below",
+			100 - floor(10000 * snapshot->coverage_ratio) / 100);
 		line_end(text);
 	}
 	add_refusals(text);

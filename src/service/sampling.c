@@ -56,6 +56,8 @@ int sampling_start(struct session *session)
 	sampling->budget_ratio = session->options.budget_ratio;
 	sampling->closing_position = UINT64_MAX;
 	process_cpu_ns(session->facts.pid, &sampling->started_cpu_ns);
+	sampling->running = NAN;
+	sampling->running_cpu_ns = sampling->started_cpu_ns;
 	r = sampling_sites_init(session, sampling);
 	if (r < 0)
 		return r;
@@ -208,6 +210,27 @@ static void note_learned(struct sampling *sampling, double now)
 		sampling->learned_at = now;
 }
 
+#define RUNNING_SECONDS 2.0 /* between two measurements */
+#define RUNNING_WEIGHT 0.3  /* of a new one */
+
+static void note_running(struct session *session, double now)
+{
+	struct sampling *sampling = session->sampling;
+	double seconds = now - sampling->running_at, share;
+	uint64_t cpu_ns;
+
+	if (seconds < RUNNING_SECONDS || process_cpu_ns(session->facts.pid, &cpu_ns) < 0)
+		return;
+	share = (double)(cpu_ns - sampling->running_cpu_ns) / NS_PER_SECOND / seconds;
+	sampling->running =
+		isnan(sampling->running)
+			? share
+			: sampling->running + RUNNING_WEIGHT * (share - sampling->running);
+	sampling->running_at = now;
+	sampling->running_cpu_ns = cpu_ns;
+	governor_note_running(sampling->governor, sampling->running);
+}
+
 static void count_hits(struct session *session, double now)
 {
 	struct sampling *sampling = session->sampling;
@@ -218,6 +241,7 @@ static void count_hits(struct session *session, double now)
 	if (sampling_count_sites(session) < 0)
 		return;
 	sampling_growth_count(session, now);
+	note_running(session, now);
 	governor_note_hits(sampling->governor, now, sampling->site_hits);
 	note_learned(sampling, now);
 	for (unsigned group = 0; group < GOVERNOR_ALWAYS_ON_GROUPS; group++)

@@ -10,7 +10,7 @@
 #include "service/sampling_private.h"
 
 /* Between two looks; longer where one takes long: so much of the time at most. */
-#define LOOK_SECONDS 2.0
+#define LOOK_SECONDS 1.0
 #define LOOK_RATIO 0.01
 /*
  * A type grows if there are so many more of it, at this look and at the one
@@ -19,6 +19,9 @@
 #define GROWN_OBJECTS_MIN 16
 /* Of what all types that grow have gained together. */
 #define GROWN_SHARE_MIN 0.03
+
+/* Types that are told to the judgement, at most. */
+#define TOLD_MAX 64
 
 struct grown {
 	uint64_t type;
@@ -35,6 +38,10 @@ struct focus {
 	size_t n_grown;
 	double gained_bytes;
 	double next_at;
+	/* What types that have grown once have gained, over time. */
+	struct judge *judge;
+	uint64_t told[TOLD_MAX];
+	size_t n_told;
 };
 
 DEFINE_CLEANUP(struct focus *, focus_free)
@@ -44,6 +51,7 @@ void focus_free(struct focus *focus)
 {
 	if (!focus)
 		return;
+	judge_free(focus->judge);
 	free(focus->first);
 	free(focus->last);
 	free(focus);
@@ -83,7 +91,9 @@ int focus_new(const struct interpreter *interpreter, struct type_cache *types, u
 	focus->next_at = LOOK_SECONDS;
 	while (arena_bytes >> focus->shift > FOCUS_HEAP_BYTES)
 		focus->shift++;
-	r = count(focus, &focus->first, &focus->n_first);
+	r = judge_new(TOLD_MAX, &focus->judge);
+	if (r == 0)
+		r = count(focus, &focus->first, &focus->n_first);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(focus);
@@ -151,6 +161,44 @@ static void find_grown(struct focus *focus, const struct type_count *now, size_t
 		focus->n_grown--;
 }
 
+/* --- how it grows --- */
+
+static void tell(struct focus *focus, uint64_t type)
+{
+	for (size_t i = 0; i < focus->n_told; i++)
+		if (focus->told[i] == type)
+			return;
+	if (focus->n_told < TOLD_MAX)
+		focus->told[focus->n_told++] = type;
+}
+
+/* All at one time, each from when it has grown first: before that it had gained nothing. */
+static void observe(struct focus *focus, const struct type_count *now, size_t n, double at)
+{
+	double scale = (double)(1ull << focus->shift);
+
+	for (size_t i = 0; i < focus->n_grown; i++)
+		tell(focus, focus->grown[i].type);
+	for (size_t i = 0; i < focus->n_told; i++) {
+		const struct type_count key = { .type = focus->told[i] };
+		const struct type_count *found = bsearch(&key, now, n, sizeof(key), by_type);
+		uint64_t first = objects_of(focus->first, focus->n_first, key.type);
+		double objects = 0, bytes = 0;
+
+		if (found && found->objects > first) {
+			objects = scale * (double)(found->objects - first);
+			bytes = objects * (double)found->bytes / (double)found->objects;
+		}
+		judge_observe(focus->judge, key.type, at, (uint64_t)bytes, (uint64_t)objects);
+	}
+}
+
+void focus_judge(const struct focus *focus, uint64_t type, struct judgement *ret)
+{
+	*ret = (struct judgement){ .verdict = VERDICT_WARMING };
+	judge_site(focus->judge, type, ret);
+}
+
 /* --- who makes it --- */
 
 static void tell_governor(struct session *session, double now)
@@ -177,6 +225,7 @@ void sampling_focus_step(struct session *session, double time_seconds)
 		return;
 	if (count(focus, &now, &n) == 0) {
 		find_grown(focus, now, n);
+		observe(focus, now, n, time_seconds);
 		free(focus->last);
 		focus->last = now;
 		focus->n_last = n;

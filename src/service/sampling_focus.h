@@ -11,6 +11,7 @@
 #define PYLEAKD_SERVICE_SAMPLING_FOCUS_H
 
 #include "cpython/objects.h"
+#include "judge/judge.h"
 
 /* So much of a heap is gone through at once; of a larger one, one pool in 2, 4, 8 … */
 #define FOCUS_HEAP_BYTES (8ull << 20)
@@ -26,6 +27,9 @@ void focus_free(struct focus *focus);
 
 /* A look, where it is time for one: the governor is told of what has changed. */
 void sampling_focus_step(struct session *session, double time_seconds);
+
+/* Whether there are more and more of a type, by the heap alone; warming: it was never told. */
+void focus_judge(const struct focus *focus, uint64_t type, struct judgement *ret);
 
 /* Bytes that objects of types that grow have gained since the start, raw buffers left out. */
 double focus_gained_bytes(const struct focus *focus);

@@ -22,8 +22,6 @@ _Static_assert(SAMPLING_GROUP_POOLS > SAMPLING_GROUP_NATIVE_SLICES &&
 	       "groups of the capture's");
 _Static_assert(GROWTH_SLICES == SAMPLED_SLICES, "slices of the ledger and the judgement");
 
-/* A fifth of what the sites that are always on may take, which is half of the budget. */
-#define BUDGET_SHARE 0.1
 /* Hits come in bursts: so many seconds' worth at once, but half of a window's delay at most. */
 #define CREDIT_SECONDS 10.0
 #define CREDIT_DELAY_SECONDS 0.0125
@@ -33,9 +31,6 @@ _Static_assert(GROWTH_SLICES == SAMPLED_SLICES, "slices of the ledger and the ju
 #define FORGIVE_SECONDS 60.0
 /* Of the time, what a census before each opening may take of this thread. */
 #define CENSUS_TIME_RATIO 0.02
-/* A mapping's call: two trampolines and a stack. */
-#define MAPPING_SECONDS 2e-6
-#define MAPPINGS_SECONDS 1.0 /* between looks at their counter, a system call */
 /* A smaller block has no mapping of its own; M_MMAP_THRESHOLD is 128 KiB unless it is set. */
 #define MAPPED_BYTES_MIN 4096
 
@@ -45,11 +40,10 @@ struct sampling_growth {
 	bool known;   /* the pools that are there, since the probes were in last */
 	bool open;
 	bool limited; /* no credit left: to be closed */
-	double again_at, back_off, opened_at, counted_at, mappings_at;
+	double again_at, back_off, opened_at, counted_at;
 	double on_seconds;	 /* before the last opening */
 	double credit;		 /* hits */
 	uint64_t hits, all_hits; /* booked: of this opening, of all */
-	uint64_t mappings;	 /* booked */
 	uint64_t too_hot;	 /* how often they were closed for it */
 	uint64_t without_room;	 /* pools that could not be told */
 	uint64_t break_bytes;	 /* new maxima in all */
@@ -116,7 +110,7 @@ void sampling_growth_free(struct sampling_growth *growth)
 
 static double hits_per_second(const struct session *session)
 {
-	return BUDGET_SHARE * session->sampling->budget_ratio / session->hit_seconds;
+	return SAMPLING_GROWTH_SHARE * session->sampling->budget_ratio / session->hit_seconds;
 }
 
 static double credit_max(const struct session *session)
@@ -201,18 +195,6 @@ void sampling_growth_closed(struct session *session, double now)
 
 /* --- what they cost --- */
 
-static double count_mappings(struct session *session, struct sampling_growth *growth, double now)
-{
-	uint64_t mappings = growth->mappings;
-
-	if (now - growth->mappings_at < MAPPINGS_SECONDS ||
-	    capture_counters(session->capture, &session->counters) < 0)
-		return 0;
-	growth->mappings_at = now;
-	growth->mappings = session->counters.mappings;
-	return (double)(growth->mappings - mappings) * MAPPING_SECONDS;
-}
-
 static double count_pools(struct session *session, struct sampling_growth *growth, double now)
 {
 	uint64_t hits = capture_group_hits(session->capture, SAMPLING_GROUP_POOLS);
@@ -233,7 +215,7 @@ static double count_pools(struct session *session, struct sampling_growth *growt
 void sampling_growth_count(struct session *session, double now)
 {
 	struct sampling_growth *growth = session->sampling->growth;
-	double seconds = count_mappings(session, growth, now);
+	double seconds = sampling_mappings_count(session, now);
 
 	if (growth->open)
 		seconds += count_pools(session, growth, now);
@@ -477,5 +459,6 @@ void sampling_growth_add_refusals(const struct session *session, double time_sec
 			 on > 0 ? (double)growth->all_hits / on : 0, on, time_seconds);
 		snapshot_add_refusal(snapshot, "probes of new pools", why);
 	}
+	sampling_mappings_add_refusal(session, time_seconds, snapshot);
 	snapshot_add_loss(snapshot, REASON_POOL_MAP_FULL, growth->without_room);
 }

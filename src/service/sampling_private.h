@@ -39,6 +39,20 @@
 #define SAMPLING_STACKS_SECONDS 30.0
 /* Younger ones may be in flight: they count for nothing yet. */
 #define SAMPLING_AGE_MIN_SECONDS 1.0
+/*
+ * Of the budget, what probes of new pools may take, and mappings once more: a
+ * fifth of what sites that are always on may, which is half of it.
+ */
+#define SAMPLING_GROWTH_SHARE 0.1
+
+/* Mappings are told whole, or not at all for a while. */
+struct sampling_mappings {
+	bool off;
+	double counted_at, off_since, off_seconds, again_at, back_off;
+	double credit;	/* seconds of the target */
+	uint64_t calls; /* booked */
+	uint64_t too_hot;
+};
 
 /* One opening of a group. */
 struct sampling_opening {
@@ -110,11 +124,17 @@ struct sampling {
 
 	double now; /* of the present step */
 	double counted_at, looked_at, accounted_at, stacks_asked_at;
+	double observed_at; /* told to the judgement, last */
+	bool observed;
 	bool forked;   /* a child has inherited breakpoints: not yet taken care of */
 	bool attached; /* some site was in, once */
 	struct sampling_forks forks;
 	struct sampling_room room;
+	struct sampling_mappings mappings;
 	struct sampling_growth *growth; /* probes of what makes the heap larger */
+	/* How much of its time the target runs, lately; NAN: not measured. */
+	double running, running_at;
+	uint64_t running_cpu_ns;
 	double learned_at; /* when all always-on sites were in for the first time; 0: not yet */
 	uint64_t windows;
 
@@ -161,6 +181,12 @@ void sampling_forks_fade(struct session *session, double time_seconds);
 bool sampling_heap_ended(struct session *session);
 void sampling_add_refusals(const struct session *session, double time_seconds,
 			   struct snapshot *snapshot);
+
+/* sampling_mappings.c */
+/* What they have cost the target since this was asked last, seconds; too much turns them off. */
+double sampling_mappings_count(struct session *session, double now);
+void sampling_mappings_add_refusal(const struct session *session, double time_seconds,
+				   struct snapshot *snapshot);
 
 /* sampling_looks.c */
 int sampling_look(struct session *session, double time_seconds, bool all);

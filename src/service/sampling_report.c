@@ -21,45 +21,75 @@ static int forget_arena(uint64_t address, uint64_t size_bytes, void *context)
 	return 0;
 }
 
+/* What requests hold while they run comes on top of what stays: of a few looks the least is kept. */
+#define FLOOR_LOOKS 4
+#define FLOOR_HEAP_BYTES (64ull << 20) /* a larger heap is looked at once */
+
+static int take_floor(const struct session *session, struct census **ret)
+{
+	CLEANUP(census_free) struct census *least = NULL;
+	int r = census_take(session->interpreter, true, &least, NULL);
+
+	for (unsigned i = 1; i < FLOOR_LOOKS && r == 0; i++) {
+		CLEANUP(census_free) struct census *again = NULL;
+
+		if (census_totals(least)->arena_bytes > FLOOR_HEAP_BYTES ||
+		    census_take(session->interpreter, true, &again, NULL) < 0)
+			break;
+		if (census_totals(again)->live_bytes < census_totals(least)->live_bytes) {
+			struct census *other = least;
+
+			least = TAKE_PTR(again);
+			census_free(other);
+		}
+	}
+	if (r == 0)
+		*ret = TAKE_PTR(least);
+	return r;
+}
+
 /* By the counters of the pools and of the kernel: no sampling error. */
-static void judge_totals(struct session *session, double time_seconds)
+static void look_at_totals(struct session *session)
 {
 	CLEANUP(census_free) struct census *census = NULL;
 	struct sampling *sampling = session->sampling;
-	uint64_t rest;
 
-	if (session->moment == MOMENT_SESSION_END &&
-	    census_take(session->interpreter, true, &census, NULL) == 0 &&
-	    !sampling_heap_ended(session)) {
-		sampling->totals = *census_totals(census);
-		sampling->totals_valid = true;
-		census_arenas_visit(census, forget_arena, session->ledger);
-		if (sampling->followed)
-			baseline_look(sampling->followed, sampling->liveness);
-		judge_observe(session->judge, SESSION_HEAP_KEY, time_seconds,
-			      sampling->totals.live_bytes, sampling->totals.live_blocks);
-	}
 	session_look_at_resident(session);
-	rest = session->resident_bytes > sampling->totals.arena_bytes ?
-		       session->resident_bytes - sampling->totals.arena_bytes :
-		       0;
+	if (session->moment != MOMENT_SESSION_END || take_floor(session, &census) < 0 ||
+	    sampling_heap_ended(session))
+		return;
+	sampling->totals = *census_totals(census);
+	sampling->totals_valid = true;
+	census_arenas_visit(census, forget_arena, session->ledger);
+	if (sampling->followed)
+		baseline_look(sampling->followed, sampling->liveness);
+}
+
+/*
+ * The judgement reckons in steps from point to point: two that lie side by side
+ * would have the noise of the heap over no time at all.
+ */
+#define OBSERVED_SECONDS_MIN 0.5
+
+static void judge_totals(struct session *session, double time_seconds)
+{
+	const struct census_totals *totals = &session->sampling->totals;
+	uint64_t rest = session->resident_bytes > totals->arena_bytes ?
+				session->resident_bytes - totals->arena_bytes :
+				0;
+
+	if (session->sampling->totals_valid)
+		judge_observe(session->judge, SESSION_HEAP_KEY, time_seconds, totals->live_bytes,
+			      totals->live_blocks);
 	judge_observe(session->judge, SAMPLING_REST_KEY, time_seconds, rest, 0);
 }
 
-int sampling_account(struct session *session, double time_seconds, bool complete)
+static int judge_sites(struct session *session, double time_seconds)
 {
 	_cleanup_free_ struct site_estimate *sites = NULL;
 	size_t n;
-	int r;
+	int r = sampling_estimates(session, time_seconds, &sites, &n);
 
-	session->sampling->accounted_at = time_seconds;
-	r = sampling_look(session, time_seconds, complete);
-	if (r < 0 && r != -ESRCH && r != -EAGAIN)
-		return r;
-	if (sampling_heap_ended(session))
-		return 0;
-	judge_totals(session, time_seconds);
-	r = sampling_estimates(session, time_seconds, &sites, &n);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < n; i++) {
@@ -74,6 +104,26 @@ int sampling_account(struct session *session, double time_seconds, bool complete
 	return 0;
 }
 
+int sampling_account(struct session *session, double time_seconds, bool complete)
+{
+	struct sampling *sampling = session->sampling;
+	int r;
+
+	sampling->accounted_at = time_seconds;
+	r = sampling_look(session, time_seconds, complete);
+	if (r < 0 && r != -ESRCH && r != -EAGAIN)
+		return r;
+	if (sampling_heap_ended(session))
+		return 0;
+	look_at_totals(session);
+	if (sampling->observed && time_seconds - sampling->observed_at < OBSERVED_SECONDS_MIN)
+		return 0;
+	sampling->observed = true;
+	sampling->observed_at = time_seconds;
+	judge_totals(session, time_seconds);
+	return judge_sites(session, time_seconds);
+}
+
 /* The judgement's name for what a site has that was never given back. */
 static uint64_t zombies_key(const struct session *session, uint32_t site)
 {
@@ -82,19 +132,28 @@ static uint64_t zombies_key(const struct session *session, uint32_t site)
 
 static struct judgement judgement_of(const struct session *session, uint64_t key)
 {
-	struct judgement judgement = { .verdict = VERDICT_WARMING };
+	struct judgement judgement = {.verdict = VERDICT_WARMING};
 
 	judge_site(session->judge, key, &judgement);
 	return judgement;
 }
 
-/* What must grow if this site does: the pools, or what lies outside of them. */
-static struct judgement judge_whole(const struct session *session, const struct site_estimate *site)
+/*
+ * What must grow if this site does: the pools, or what lies outside of them.  Of the pools' objects
+ * there are more and more of their type; that has less noise than all that lives.
+ */
+static struct judgement judge_whole(const struct session *session, const struct site_estimate *site,
+				    uint64_t type)
 {
 	struct judgement heap = judgement_of(session, SESSION_HEAP_KEY);
 	struct judgement rest = judgement_of(session, SAMPLING_REST_KEY);
 	double outside = site->chunk_bytes + site->mapped_bytes;
+	struct judgement of_type;
 
+	if (type && session->sampling->focus) {
+		focus_judge(session->sampling->focus, type, &of_type);
+		heap = of_type.verdict > heap.verdict ? of_type : heap;
+	}
 	if (outside > site->bytes.value / 2)
 		return rest;
 	if (outside + site->buffer_bytes > site->bytes.value / 2)
@@ -129,12 +188,11 @@ static bool growth_decides(const struct site_estimate *site)
 {
 	double needed = (double)(site->growth.pool_bytes + site->growth.break_bytes);
 
-	return is_by_growth(site) ||
-	       (needed >= NEEDED_RATIO_MIN * site->bytes.value &&
-		needed <= NEEDED_RATIO_MAX * site->bytes.value &&
-		slices_of(site->counts) >= SAMPLED_DRAWS_GROWING &&
-		slices_of(site->growth.counts) >= SAMPLED_DRAWS_LEAK &&
-		slices_of(site->growth.counts) > slices_of(site->counts));
+	return is_by_growth(site) || (needed >= NEEDED_RATIO_MIN * site->bytes.value &&
+				      needed <= NEEDED_RATIO_MAX * site->bytes.value &&
+				      slices_of(site->counts) >= SAMPLED_DRAWS_GROWING &&
+				      slices_of(site->growth.counts) >= SAMPLED_DRAWS_LEAK &&
+				      slices_of(site->growth.counts) > slices_of(site->counts));
 }
 
 static unsigned draws_of(const struct site_estimate *site)
@@ -144,14 +202,15 @@ static unsigned draws_of(const struct site_estimate *site)
 
 /* Mappings are known whole: their own series speaks for them. */
 static void judge_estimate(const struct session *session, uint64_t key,
-			   const struct site_estimate *site, double time_seconds,
+			   const struct site_estimate *site, uint64_t type, double time_seconds,
 			   struct judgement *ret)
 {
 	struct sampled_evidence evidence = {
 		.own = judgement_of(session, key),
-		.whole = judge_whole(session, site),
+		.whole = judge_whole(session, site, type),
 		.draws = draws_of(site),
 		.exact = site->windows == 0 && !growth_decides(site),
+		.seconds = time_seconds,
 		.outstanding_bytes = site->bytes.value,
 		.growth_bytes_per_second = site->bytes.value / time_seconds,
 		.growth_low = site->bytes.low / time_seconds,
@@ -200,10 +259,9 @@ static void set_types(struct session *session, const struct site_type *types, si
 			continue;
 		}
 		type_cache_name(session->types, types[i].type, &name, NULL);
-		of_site[ret->n_types++] = (struct snapshot_type){
-			name, whole_bytes(ratio * types[i].objects),
-			whole_bytes(ratio * types[i].bytes)
-		};
+		of_site[ret->n_types++] =
+			(struct snapshot_type){name, whole_bytes(ratio * types[i].objects),
+					       whole_bytes(ratio * types[i].bytes)};
 	}
 	if (n > 0 && untyped_bytes > bytes / 2)
 		ret->domain = "native";
@@ -261,6 +319,37 @@ static int add_site(struct session *session, const struct told *told, struct sna
 	return snapshot_add_site(snapshot, &site);
 }
 
+/* The type that most of the site's bytes are of; 0: of none. */
+static uint64_t main_type(const struct site_type *types, size_t n)
+{
+	double sum = 0;
+	size_t most = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		sum += types[i].bytes;
+		most = types[i].bytes > types[most].bytes ? i : most;
+	}
+	return n > 0 && types[most].bytes > sum / 2 ? types[most].type : 0;
+}
+
+static void judge_rows(struct session *session, const struct site_estimate *sites, size_t n_sites,
+		       const struct site_type *types, size_t n_types, bool zombies,
+		       double time_seconds, struct judgement *ret)
+{
+	for (uint32_t i = 0, at = 0; i < n_sites; i++) {
+		uint32_t first = at;
+
+		while (at < n_types && types[at].site == i)
+			at++;
+		if (sites[i].bytes.value >= 1)
+			judge_estimate(session,
+				       zombies ? zombies_key(session, i) :
+						 stacks_site(session->stacks, i)->key,
+				       &sites[i], main_type(types + first, at - first),
+				       time_seconds, &ret[i]);
+	}
+}
+
 static int add_rows(struct session *session, const struct site_estimate *sites, size_t n_sites,
 		    bool zombies, double time_seconds, struct snapshot *snapshot)
 {
@@ -272,15 +361,11 @@ static int add_rows(struct session *session, const struct site_estimate *sites, 
 
 	if (!judgements || !findings)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < n_sites; i++)
-		if (sites[i].bytes.value >= 1)
-			judge_estimate(session,
-				       zombies ? zombies_key(session, i) :
-						 stacks_site(session->stacks, i)->key,
-				       &sites[i], time_seconds, &judgements[i]);
+	r = sampling_types(session, time_seconds, zombies, &types, &n_types);
+	if (r < 0)
+		return r;
+	judge_rows(session, sites, n_sites, types, n_types, zombies, time_seconds, judgements);
 	r = zombies ? 0 : sampling_findings(sites, judgements, n_sites, findings);
-	if (r == 0)
-		r = sampling_types(session, time_seconds, zombies, &types, &n_types);
 	for (uint32_t i = 0; r >= 0 && i < n_sites; i++) {
 		size_t first = at;
 
@@ -295,6 +380,29 @@ static int add_rows(struct session *session, const struct site_estimate *sites, 
 	return r;
 }
 
+/* Less than this is what comes and goes. */
+#define GAINED_BYTES_MIN 65536.0
+
+/*
+ * Of what the pools have gained, the share that probed sites can have given
+ * out: objects, which the heap itself tells from raw blocks, and what they own,
+ * by the samples.
+ */
+static double coverage_ratio(const struct sampling *sampling, const struct site_estimate *sites,
+			     size_t n)
+{
+	double gained = (double)sampling->totals.live_bytes - (double)sampling->baseline.live_bytes;
+	double owned = 0;
+
+	if (!sampling->totals_valid || !sampling->focus)
+		return NAN;
+	if (gained < GAINED_BYTES_MIN)
+		return 1;
+	for (size_t i = 0; i < n; i++)
+		owned += sites[i].buffer_bytes * calibrated_ratio(&sites[i]);
+	return fmin((focus_gained_bytes(sampling->focus) + owned) / gained, 1);
+}
+
 int sampling_add_sites(struct session *session, struct snapshot *snapshot, double time_seconds)
 {
 	_cleanup_free_ struct site_estimate *sites = NULL, *zombies = NULL;
@@ -307,6 +415,7 @@ int sampling_add_sites(struct session *session, struct snapshot *snapshot, doubl
 	r = sampling_zombies(session, time_seconds, &zombies, &n_zombies);
 	if (r < 0)
 		return r;
+	snapshot->coverage_ratio = coverage_ratio(session->sampling, sites, n_sites);
 	r = add_rows(session, sites, n_sites, false, time_seconds, snapshot);
 	return r < 0 ? r : add_rows(session, zombies, n_zombies, true, time_seconds, snapshot);
 }
@@ -326,4 +435,6 @@ void sampling_add_facts(const struct session *session, double time_seconds,
 		return;
 	snapshot->python_live_bytes = sampling->totals.live_bytes;
 	snapshot->python_live_blocks = sampling->totals.live_blocks;
+	snapshot->python_growth_bytes_per_second =
+		judgement_of(session, SESSION_HEAP_KEY).growth_bytes_per_second;
 }

@@ -390,9 +390,11 @@ int session_tick(struct session *session, double time_seconds, enum session_look
 	session_look_at_resident(session);
 	recorded_counters(session);
 	recorded_mark(session, RECORDING_TICK, time_seconds, look);
-	if (session->sampling)
-		return sampling_account(session, time_seconds, look == SESSION_LOOK_COMPLETE);
-	return session_account(session, time_seconds, look);
+	if (!session->sampling)
+		return session_account(session, time_seconds, look);
+	if (look == SESSION_LOOK_EARLY)
+		return 0;
+	return sampling_account(session, time_seconds, look == SESSION_LOOK_COMPLETE);
 }
 
 int session_finish(struct session *session, const struct session_clock *clock)

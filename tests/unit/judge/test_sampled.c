@@ -18,6 +18,7 @@ static struct sampled_evidence leaking(void)
 			  .growth_bytes_per_second = 20000,
 			  .confidence_ratio = 0.99},
 		.draws = SAMPLED_SLICES,
+		.seconds = 60,
 		.outstanding_bytes = 600000,
 		.growth_bytes_per_second = 20000,
 		.growth_low = 15000,
@@ -77,6 +78,20 @@ static void what_lives_for_a_while_only_is_no_leak(void **state)
 	assert_int_equal(verdict(&old), VERDICT_STABLE);
 }
 
+static void a_young_session_calls_nothing_a_leak(void **state)
+{
+	struct sampled_evidence evidence = leaking();
+
+	(void)state;
+	evidence.seconds = SAMPLED_LEAK_SECONDS / 2.0;
+	assert_int_equal(verdict(&evidence), VERDICT_GROWING);
+	evidence.exact = true;
+	evidence.own.verdict = VERDICT_LEAK;
+	assert_int_equal(verdict(&evidence), VERDICT_GROWING);
+	evidence.seconds = SAMPLED_LEAK_SECONDS;
+	assert_int_equal(verdict(&evidence), VERDICT_LEAK);
+}
+
 static void few_draws_are_little_evidence(void **state)
 {
 	struct sampled_evidence evidence = leaking();
@@ -118,6 +133,7 @@ int main(void)
 		cmocka_unit_test(a_line_that_leaks_in_a_heap_that_grows_is_a_leak),
 		cmocka_unit_test(survivors_alone_decide_nothing),
 		cmocka_unit_test(what_lives_for_a_while_only_is_no_leak),
+		cmocka_unit_test(a_young_session_calls_nothing_a_leak),
 		cmocka_unit_test(few_draws_are_little_evidence),
 		cmocka_unit_test(a_hundredth_of_the_growth_is_not_worth_a_verdict),
 		cmocka_unit_test(a_heap_that_may_grow_makes_no_leak),
