@@ -44,8 +44,8 @@ static enum verdict verdict_of(const struct sampled_evidence *evidence)
 
 	if (whole == VERDICT_WARMING || whole == VERDICT_STABLE)
 		return whole;
-	/* One object that grows is met once: its series tells, where it is exact. */
-	if (evidence->exact && (own == VERDICT_GROWING || own == VERDICT_LEAK))
+	/* Its series tells, where it is exact; one object that grows is met once. */
+	if (evidence->exact)
 		return own < whole ? own : whole;
 	if (!survivors_last(evidence) || !has_a_share(evidence) || evidence->growth_high <= 0 ||
 	    evidence->draws < SAMPLED_DRAWS_GROWING)

@@ -231,10 +231,20 @@ static uint32_t steps_of(uint64_t bytes)
 
 void samples_site_is(struct samples *samples, uint16_t site, enum sample_site state)
 {
+	uint32_t now = samples->latest ? samples->latest + 1 : 0;
+	struct site_record *record;
+
 	if (site >= SAMPLES_SITES_MAX)
 		return;
-	samples->sites[site].state = (uint8_t)state;
-	samples->sites[site].was_in |= state == SAMPLE_SITE_WINDOW;
+	record = &samples->sites[site];
+	if (state == SAMPLE_SITE_ALWAYS && record->state != state) {
+		record->on_since = now;
+		record->first_on = record->first_on ? record->first_on : now;
+	} else if (record->state == SAMPLE_SITE_ALWAYS && record->state != state) {
+		record->off_since = now;
+	}
+	record->state = (uint8_t)state;
+	record->was_in |= state == SAMPLE_SITE_WINDOW;
 	samples->sites_told = true;
 }
 
@@ -318,9 +328,12 @@ void samples_see(struct samples *samples, const struct sighting *sighting)
 		samples_remove(samples, held);
 		samples->totals.replaced++;
 	}
+	samples->latest = ticks_of(sighting->time);
 	if (window) {
 		samples->windows[window].position++;
 		samples_types_see(samples, type, sighting);
+	} else if (sighting->tier == SAMPLE_ALWAYS_ON) {
+		samples_types_see_alone(samples, type, sighting->site);
 	}
 	if (!sighting->address)
 		return;

@@ -65,7 +65,7 @@ struct samples;
 
 /*
  * Memory: 64 bytes a slot and 17 a cell of the table; with the defaults at most
- * 4.1 MiB of samples, 1.5 of stacks and types, 0.6 of windows a target, taken as
+ * 4.1 MiB of samples, 1.9 of stacks, types and sites, 0.6 of windows a target, taken as
  * they are needed (samples_totals() says how much it is).
  */
 #define SAMPLES_DEFAULT 32768u

@@ -61,6 +61,7 @@ struct type_record {
 		uint16_t site;
 		uint16_t pending; /* sightings in that window */
 		float count;	  /* in complete windows; the old ones fade */
+		float alone;	  /* outside of windows, while it is always on; these too */
 	} makers[MAKERS_MAX];
 };
 
@@ -70,6 +71,8 @@ struct site_record {
 	bool finer;  /* its sightings refine others */
 	uint32_t slice; /* the last window that was not complete and had it */
 	uint32_t sliced_until; /* ticks: it is expected in another by then */
+	/* Ticks: always on since; for the first time; and not, the last time that it was taken out. */
+	uint32_t on_since, first_on, off_since;
 };
 
 struct window_record {
@@ -108,6 +111,7 @@ struct samples {
 	uint64_t draws; /* of random numbers */
 	size_t cursor;	/* where samples_due goes on */
 	uint32_t next_due, round;
+	uint32_t latest; /* ticks: of the last sighting */
 };
 
 static inline uint32_t ticks_of(double seconds)
@@ -134,6 +138,8 @@ uint64_t samples_draw(struct samples *samples);
 /* The type's record; the one of all others where there is no room. Never NULL. */
 uint32_t samples_type_index(struct samples *samples, uint64_t type);
 void samples_types_see(struct samples *samples, uint32_t type, const struct sighting *sighting);
+/* Outside of windows, at a site that is always on. */
+void samples_types_see_alone(struct samples *samples, uint32_t type, uint16_t site);
 /* The candidate's own sighting no longer counts: a finer site has shown the object once more. */
 void samples_types_unsee(struct samples *samples, const struct slot *slot);
 void samples_types_learn(struct samples *samples, const struct window_facts *facts);

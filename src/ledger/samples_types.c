@@ -85,6 +85,11 @@ bool samples_type_is_made_below(const struct samples *samples, uint32_t type,
 	return below > 0 && is_more_than_ratio(below, sightings_of(record), ratio);
 }
 
+static float sightings_at(const struct maker *maker)
+{
+	return (float)maker->pending + maker->count + maker->alone;
+}
+
 /* The site's place among the makers: its own, an empty one, or that of whoever makes least. */
 static struct maker *maker_of(struct type_record *type, uint16_t site)
 {
@@ -93,12 +98,12 @@ static struct maker *maker_of(struct type_record *type, uint16_t site)
 	for (size_t i = 0; i < MAKERS_MAX; i++) {
 		struct maker *maker = &type->makers[i];
 
-		if (maker->site == site && (maker->pending || maker->count > 0))
+		if (maker->site == site && sightings_at(maker) > 0)
 			return maker;
-		if ((float)maker->pending + maker->count < (float)least->pending + least->count)
+		if (sightings_at(maker) < sightings_at(least))
 			least = maker;
 	}
-	if (least->pending || least->count > 1)
+	if (least->pending || least->count + least->alone > 1)
 		return NULL;
 	*least = (struct maker){.site = site};
 	return least;
@@ -124,6 +129,28 @@ void samples_types_see(struct samples *samples, uint32_t type, const struct sigh
 	maker = maker_of(record, sighting->site);
 	if (maker && maker->pending < UINT16_MAX)
 		maker->pending++;
+}
+
+static double alone_sightings_of(const struct type_record *type)
+{
+	double n = 0;
+
+	for (size_t i = 0; i < MAKERS_MAX; i++)
+		n += (double)type->makers[i].alone;
+	return n;
+}
+
+void samples_types_see_alone(struct samples *samples, uint32_t type, uint16_t site)
+{
+	struct type_record *record = &samples->types[type];
+	struct maker *maker = type && site < SAMPLES_SITES_MAX ? maker_of(record, site) : NULL;
+
+	if (!maker)
+		return;
+	maker->alone++;
+	if (alone_sightings_of(record) > SIGHTINGS_FADE)
+		for (size_t i = 0; i < MAKERS_MAX; i++)
+			record->makers[i].alone /= 2;
 }
 
 void samples_types_unsee(struct samples *samples, const struct slot *slot)
@@ -270,13 +297,37 @@ bool samples_type_is_mixed(const struct samples *samples, uint64_t type)
 	       samples_type_is_made_below(samples, (uint32_t)held, SAMPLE_SITE_ALWAYS);
 }
 
+static bool was_on(const struct site_record *site, uint32_t when)
+{
+	return when >= site->on_since || (when >= site->first_on && when < site->off_since);
+}
+
+/*
+ * Whether all that makes a good part of the type was on when this was seen, as is known by now:
+ * else it may stand for an object that one of them made, though they all are on since.
+ */
+static bool makers_were_on(const struct samples *samples, const struct slot *slot)
+{
+	const struct type_record *type = &samples->types[slot->type];
+	double least = SAMPLES_MIXED_RATIO * sightings_of(type);
+	double least_alone = SAMPLES_MIXED_RATIO * alone_sightings_of(type);
+
+	for (size_t i = 0; i < MAKERS_MAX; i++)
+		if (((double)type->makers[i].count > least ||
+		     (double)type->makers[i].alone > least_alone) &&
+		    !was_on(&samples->sites[type->makers[i].site], slot->seen))
+			return false;
+	return true;
+}
+
 bool samples_counts(const struct samples *samples, const struct slot *slot, uint16_t *ret_window)
 {
 	const struct window_record *window = &samples->windows[slot->window];
 	bool mixed = samples_type_is_made_below(samples, slot->type, SAMPLE_SITE_ALWAYS);
 
 	/* What was proven by itself has no window any more. */
-	if (slot->tier == SAMPLE_ALWAYS_ON && (slot->unproven ? !mixed : !slot->window)) {
+	if (slot->tier == SAMPLE_ALWAYS_ON &&
+	    (slot->unproven ? !mixed && makers_were_on(samples, slot) : !slot->window)) {
 		*ret_window = 0;
 		return true;
 	}

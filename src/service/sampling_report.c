@@ -383,24 +383,39 @@ static int add_rows(struct session *session, const struct site_estimate *sites, 
 /* Less than this is what comes and goes. */
 #define GAINED_BYTES_MIN 65536.0
 
+/* To an object's own bytes, what it owns besides, by the samples. */
+static double owned_ratio(const struct session *session, double time_seconds)
+{
+	const struct samples_query query = { .time = time_seconds, .at_rest = true };
+	_cleanup_free_ struct samples_type_sum *sums = NULL;
+	double own = 0, owned = 0;
+	size_t n;
+
+	if (samples_types(session->sampling->samples, &query, &sums, &n) < 0)
+		return 0;
+	for (size_t i = 0; i < n; i++) {
+		own += sums[i].estimated_bytes;
+		owned += sums[i].estimated_buffer_bytes;
+	}
+	return own > 0 ? owned / own : 0;
+}
+
 /*
  * Of what the pools have gained, the share that probed sites can have given
- * out: objects, which the heap itself tells from raw blocks, and what they own,
- * by the samples.
+ * out: objects, which the heap itself tells from raw blocks, and what they own.
  */
-static double coverage_ratio(const struct sampling *sampling, const struct site_estimate *sites,
-			     size_t n)
+static double coverage_ratio(const struct session *session, double time_seconds)
 {
+	const struct sampling *sampling = session->sampling;
 	double gained = (double)sampling->totals.live_bytes - (double)sampling->baseline.live_bytes;
-	double owned = 0;
 
 	if (!sampling->totals_valid || !sampling->focus)
 		return NAN;
 	if (gained < GAINED_BYTES_MIN)
 		return 1;
-	for (size_t i = 0; i < n; i++)
-		owned += sites[i].buffer_bytes * calibrated_ratio(&sites[i]);
-	return fmin((focus_gained_bytes(sampling->focus) + owned) / gained, 1);
+	return fmin(focus_gained_bytes(sampling->focus) *
+			    (1 + owned_ratio(session, time_seconds)) / gained,
+		    1);
 }
 
 int sampling_add_sites(struct session *session, struct snapshot *snapshot, double time_seconds)
@@ -415,7 +430,7 @@ int sampling_add_sites(struct session *session, struct snapshot *snapshot, doubl
 	r = sampling_zombies(session, time_seconds, &zombies, &n_zombies);
 	if (r < 0)
 		return r;
-	snapshot->coverage_ratio = coverage_ratio(session->sampling, sites, n_sites);
+	snapshot->coverage_ratio = coverage_ratio(session, time_seconds);
 	r = add_rows(session, sites, n_sites, false, time_seconds, snapshot);
 	return r < 0 ? r : add_rows(session, zombies, n_zombies, true, time_seconds, snapshot);
 }

@@ -282,25 +282,38 @@ static double stratum_of(struct sampling *sampling, const struct sampling_openin
 	return fmax(seconds, closed - opening->opened);
 }
 
-static void end_window(struct session *session, struct sampling_opening *opening, double closing,
-		       double closed)
+/*
+ * The window has seen what it was to see, and its sites are still in, silent.
+ * What it has seen is looked at now: until they are out, which takes tens of
+ * milliseconds, what leaks would take the places of what has just been freed.
+ */
+static void end_window(struct session *session, struct sampling_opening *opening, double now)
 {
 	struct sampling *sampling = session->sampling;
-	unsigned group = sampling->window_group;
-	struct sampling_clock *clock = &sampling->clocks[group];
 	const struct window_facts facts = {
 		.window = opening->window,
 		.opened = opening->opened,
-		.closed = closed,
+		.closed = now,
 		.stratum_progress = opening->stratum_seconds,
 		.sightings_before_detach = sampling->window_sightings_before,
-		.stream = (uint8_t)(group - GOVERNOR_ALWAYS_ON_GROUPS),
+		.stream = (uint8_t)(sampling->window_group - GOVERNOR_ALWAYS_ON_GROUPS),
 		.complete = opening->complete,
 		.learning = opening->learning,
 		.progress = opening->learning ? opening->own_seconds : 0,
 	};
 
 	samples_window_end(sampling->samples, &facts);
+	if (!opening->learning)
+		sampling_look(session, now, false);
+}
+
+static void settle_window(struct session *session, struct sampling_opening *opening, double closing,
+			  double closed)
+{
+	struct sampling *sampling = session->sampling;
+	unsigned group = sampling->window_group;
+	struct sampling_clock *clock = &sampling->clocks[group];
+
 	if (!opening->learning && closing - opening->opened >= WINDOW_SECONDS_MIN)
 		clock->kept[clock->n_windows++ % SAMPLING_WINDOWS_KEPT] = (struct sampling_kept){
 			.window = opening->window,
@@ -336,6 +349,10 @@ static void closing_begins(struct session *session, unsigned group, double now)
 	}
 	tell_sites(session, group, SAMPLE_SITE_OFF);
 	sampling->closing_position = capture_produced(session->capture);
+	if (opening->window) {
+		session_drain(session);
+		end_window(session, opening, now);
+	}
 }
 
 static void closing_ends(struct session *session, unsigned group,
@@ -348,7 +365,7 @@ static void closing_ends(struct session *session, unsigned group,
 	if (opening->window) {
 		sampling->closing_position = use->produced_at_closing;
 		session_drain(session);
-		end_window(session, opening, now, now + detach_seconds);
+		settle_window(session, opening, now, now + detach_seconds);
 	}
 	sampling->closing_position = UINT64_MAX;
 	opening->open = false;
