@@ -65,13 +65,13 @@ struct samples;
 
 /*
  * Memory: 64 bytes a slot and 17 a cell of the table; with the defaults at most
- * 4.1 MiB of samples, 1.9 of stacks, types and sites, 0.6 of windows a target, taken as
+ * 4.1 MiB of samples, 2.1 of stacks, types and sites, 0.6 of windows a target, taken as
  * they are needed (samples_totals() says how much it is).
  */
 #define SAMPLES_DEFAULT 32768u
 #define SAMPLES_CANDIDATES_DEFAULT 16384u
 #define SAMPLES_STACKS_DEFAULT 16384u
-#define SAMPLES_TYPES_MAX 8192u
+#define SAMPLES_TYPES_MAX 4096u
 #define SAMPLES_WINDOWS_MAX 8192u /* with living samples, at once */
 
 struct samples_limits {
@@ -200,7 +200,7 @@ struct sample_seen {
 void samples_looked(struct samples *samples, double time, const struct sample_seen *seen, size_t n);
 
 /* The sites that make a type, as far as complete windows have told. */
-#define SAMPLES_MAKERS_MAX 6 /* of a type: sites beyond these are of no weight */
+#define SAMPLES_MAKERS_MAX 16 /* of a type: sites beyond these are of no weight */
 size_t samples_type_makers(const struct samples *samples, uint64_t type,
 			   uint16_t ret[static SAMPLES_MAKERS_MAX]);
 /* Is more than MIXED_RATIO of the type made at sites that are not always on, as far as is known? */

@@ -84,6 +84,28 @@ static void judge_totals(struct session *session, double time_seconds)
 	judge_observe(session->judge, SAMPLING_REST_KEY, time_seconds, rest, 0);
 }
 
+/* While it is sure that something grows, and not what: at most a minute in ten. */
+#define BURST_RATIO 0.05
+#define BURST_SECONDS 60.0
+#define NAMED_RATIO 0.5 /* of what has grown, by survivors */
+
+static void burst_where_unnamed(struct session *session, const struct site_estimate *sites, size_t n,
+				double time_seconds)
+{
+	struct sampling *sampling = session->sampling;
+	double gained = (double)sampling->totals.live_bytes - (double)sampling->baseline.live_bytes;
+	struct judgement heap = { .verdict = VERDICT_WARMING };
+	double named = 0;
+
+	judge_site(session->judge, SESSION_HEAP_KEY, &heap);
+	if (heap.verdict != VERDICT_GROWING && heap.verdict != VERDICT_LEAK)
+		return;
+	for (size_t i = 0; i < n; i++)
+		named += sites[i].bytes.value - sites[i].growth.bytes;
+	if (named < NAMED_RATIO * gained)
+		governor_burst(sampling->governor, time_seconds, BURST_RATIO, BURST_SECONDS);
+}
+
 static int judge_sites(struct session *session, double time_seconds)
 {
 	_cleanup_free_ struct site_estimate *sites = NULL;
@@ -101,6 +123,7 @@ static int judge_sites(struct session *session, double time_seconds)
 		if (r < 0 && r != -ENOSPC)
 			return r;
 	}
+	burst_where_unnamed(session, sites, n, time_seconds);
 	return 0;
 }
 
