@@ -109,6 +109,34 @@ static void few_draws_are_little_evidence(void **state)
 	assert_int_equal(verdict(&evidence), VERDICT_GROWING);
 }
 
+/* Seen whole, what it holds is known: however often it was met, a series that stays is no leak. */
+static void what_is_seen_whole_follows_its_own_series(void **state)
+{
+	static const enum verdict verdicts[] = {VERDICT_WARMING, VERDICT_STABLE, VERDICT_GROWING,
+						VERDICT_LEAK};
+
+	(void)state;
+	for (unsigned draws = 0; draws <= SAMPLED_SLICES; draws++)
+		for (unsigned i = 0; i < sizeof(verdicts) / sizeof(*verdicts); i++) {
+			struct sampled_evidence evidence = leaking();
+
+			evidence.exact = true;
+			evidence.draws = draws;
+			evidence.own.verdict = verdicts[i];
+			assert_int_equal(verdict(&evidence), verdicts[i]);
+		}
+}
+
+/* Of estimates the own series says nothing: it is all noise. */
+static void what_is_sampled_follows_the_whole(void **state)
+{
+	struct sampled_evidence evidence = leaking();
+
+	(void)state;
+	evidence.own.verdict = VERDICT_STABLE;
+	assert_int_equal(verdict(&evidence), VERDICT_LEAK);
+}
+
 static void a_hundredth_of_the_growth_is_not_worth_a_verdict(void **state)
 {
 	struct sampled_evidence evidence = leaking();
@@ -135,6 +163,8 @@ int main(void)
 		cmocka_unit_test(what_lives_for_a_while_only_is_no_leak),
 		cmocka_unit_test(a_young_session_calls_nothing_a_leak),
 		cmocka_unit_test(few_draws_are_little_evidence),
+		cmocka_unit_test(what_is_seen_whole_follows_its_own_series),
+		cmocka_unit_test(what_is_sampled_follows_the_whole),
 		cmocka_unit_test(a_hundredth_of_the_growth_is_not_worth_a_verdict),
 		cmocka_unit_test(a_heap_that_may_grow_makes_no_leak),
 	};
