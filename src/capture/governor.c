@@ -318,11 +318,20 @@ void governor_note_closed(struct governor *governor, unsigned group, double now,
 		fmin(cost, fmax((double)hits * governor->hit - told, 0));
 }
 
+/* It was refilled late, and had no more than was to be expected by now: the next note refills. */
+static bool is_late(const struct governor *governor, unsigned group, double now)
+{
+	double refills = (now - governor->last_note) / REFILL_SECONDS;
+
+	return refills > 2 && (double)governor_allowance(governor, group) <
+				      2 * expected_hits(governor, group) * refills;
+}
+
 void governor_note_limit(struct governor *governor, unsigned group, double now)
 {
 	struct group *found = &governor->groups[group];
 
-	if (!found->open)
+	if (!found->open || (!is_window(group) && is_late(governor, group, now)))
 		return;
 	found->tripped = true;
 	found->limited_at = now;
@@ -439,6 +448,7 @@ void governor_note_other(struct governor *governor, double now, double seconds)
 
 void governor_note_hits(struct governor *governor, double now, const uint64_t *site_hits)
 {
+	account_note_budget(&governor->account, now, governor->budget);
 	count_deltas(governor, now, site_hits);
 	count_rates(governor, now);
 	streams_note_hits(governor);
@@ -474,7 +484,8 @@ void governor_pause(struct governor *governor, double now, double seconds)
 
 void governor_note_running(struct governor *governor, double share)
 {
-	governor->budget = governor->budget_running * fmin(fmax(share, RUNNING_MIN), 1);
+	governor->budget = fmax(governor->budget_running * fmin(fmax(share, RUNNING_MIN), 1),
+				fmin(governor->budget_running, BUDGET_MIN));
 }
 
 double governor_burst(struct governor *governor, double now, double ratio, double seconds)

@@ -80,6 +80,8 @@ struct governor_step {
 	 * which each lukewarm site has its turn once; missed strata are added to the next window's.
 	 */
 	double stratum_seconds, stratum_began;
+	/* No window stands for what was before: all sites of its kind were on. */
+	double active_since;
 	bool learning;
 	bool complete; /* all sites of its kind are in, here or in always-on groups */
 };

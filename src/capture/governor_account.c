@@ -61,11 +61,29 @@ double account_budget(const struct account *account, double now, double base)
 									: base;
 }
 
+void account_note_budget(struct account *account, double now, double budget)
+{
+	cell_at(account, now)->budget = budget;
+}
+
+double account_base(const struct account *account, double now, double base)
+{
+	double sum = 0;
+	size_t n = 0;
+
+	for (size_t i = 0; i < CELLS; i++)
+		if (cell_counts(&account->cells[i], now) && account->cells[i].budget > 0) {
+			sum += account->cells[i].budget;
+			n++;
+		}
+	return n > 0 ? sum / (double)n : base;
+}
+
 double account_allowed(const struct account *account, double now, double base)
 {
 	double from = fmax(account->burst_from, now - MINUTE);
 	double until = fmin(account->burst_until, now);
 	double burst = until > from ? (account->burst_ratio - base) * (until - from) : 0;
 
-	return base * MINUTE + burst;
+	return account_base(account, now, base) * MINUTE + burst;
 }

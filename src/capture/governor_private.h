@@ -16,6 +16,8 @@
 /* One that hardly runs has the budget of one that runs so much: a thousandth of the clock's at 1 %.
  */
 #define RUNNING_MIN 0.1
+/* … and so much of the clock's, if that is what it was given: a minute pays a window and a trip. */
+#define BUDGET_MIN 0.0006
 
 /* --- always on ------------------------------------------------------------------------------ */
 
@@ -159,6 +161,7 @@ struct cell {
 	int64_t index; /* time / CELL_SECONDS */
 	double cost[PURPOSES];
 	double full; /* seconds of windows at full speed loss */
+	double budget; /* as it was; 0: not told */
 };
 
 struct account {
@@ -214,6 +217,7 @@ struct group {
 /* A kind of window: strata one after the other, a window in each. */
 struct stream {
 	bool active, planned, done;
+	double active_since; /* before that all its sites were on */
 	double share; /* of the windows' budget */
 	double survivors;
 	double began, seconds, at; /* the stratum, and its window's opening */
@@ -272,6 +276,9 @@ void account_book_full(struct account *account, double now, double seconds);
 double account_spent(const struct account *account, double now, enum purpose purpose);
 double account_full(const struct account *account, double now);
 double account_budget(const struct account *account, double now, double base);
+/* What the budget is now; the last minute's is the mean of what it was. */
+void account_note_budget(struct account *account, double now, double budget);
+double account_base(const struct account *account, double now, double base);
 /* What the last minute's budget was, in seconds of the target. */
 double account_allowed(const struct account *account, double now, double base);
 
@@ -295,6 +302,8 @@ void group_fill_always_on(struct governor *governor, unsigned group);
 
 /* Seconds of delay that all always-on groups may add between two refills. */
 double allowance_delay(const struct governor *governor);
+/* Hits that a group's sites are expected to have between two refills. */
+double expected_hits(const struct governor *governor, unsigned group);
 
 /* --- governor_windows.c --------------------------------------------------------------------- */
 

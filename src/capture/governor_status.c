@@ -4,8 +4,7 @@
 
 #include "capture/governor_private.h"
 
-/* Hits that a group's sites are expected to have between two refills. */
-static double expected_hits(const struct governor *governor, unsigned group)
+double expected_hits(const struct governor *governor, unsigned group)
 {
 	double rate = 0;
 

@@ -137,7 +137,8 @@ double units_on_rate_allowed(const struct governor *governor)
 static bool on_share_spent(const struct governor *governor, double now)
 {
 	return account_spent(&governor->account, now, ALWAYS) >
-	       units_on_rate_allowed(governor) * governor->hit * MINUTE * ALWAYS_ON_MINUTE;
+	       units_on_rate_allowed(governor) * governor->hit * MINUTE * ALWAYS_ON_MINUTE *
+		       account_base(&governor->account, now, governor->budget) / governor->budget;
 }
 
 double units_on_rate(const struct governor *governor)

@@ -295,6 +295,7 @@ static void open_window(struct governor *governor, enum stream_kind kind, double
 		.seconds = stream->length,
 		.stratum_seconds = stream->seconds + stream->missed_seconds,
 		.stratum_began = stream->began - stream->missed_seconds,
+		.active_since = stream->active_since,
 		.complete = kind != SLICES && kind != FOCUS,
 	};
 	if (kind == SLICES) {
@@ -318,8 +319,11 @@ void streams_share(struct governor *governor)
 		struct stream *stream = &governor->streams[kind];
 
 		/* A deck that has begun is dealt to its end. */
-		if (active[kind] && !stream->active)
+		if (active[kind] && !stream->active) {
 			stream->planned = false;
+			stream->missed_seconds = 0;
+			stream->active_since = governor->last_note;
+		}
 		stream->active = active[kind];
 		base += active[kind] ? base_shares[kind] : 0;
 		survivors += active[kind] ? stream->survivors : 0;
@@ -423,8 +427,9 @@ static void unit_note_window(struct governor *governor, struct unit *unit,
 	double rate = (double)unit->window_hits / stream->own_seconds;
 	double weight = fmax(1.0 / (unit->windows_seen + 1), 0.3);
 	/* It was nearly alone: what was counted is the target's own pace. */
-	bool slice = stream == &governor->streams[SLICES] || stream == &governor->streams[FOCUS] ||
-		     (learning && stream->loss_seen <= GENTLE_LOSS);
+	bool few = learning || stream == &governor->streams[FOCUS];
+	bool slice = stream == &governor->streams[SLICES] ||
+		     (few && stream->loss_seen <= GENTLE_LOSS);
 
 	unit->windows_seen++;
 	if (slice && !unit->sliced) {

@@ -15,6 +15,8 @@
 #define SLOTS_MAX (1u << 24)
 /* Always-on candidates are looked at when they are so old: what was in flight is gone by then. */
 #define FIRST_LOOK_SECONDS 1.0
+/* Out for so long at most: its group has changed. */
+#define MOMENT_TICKS TICKS_PER_SECOND
 
 DEFINE_CLEANUP(struct samples *, samples_free)
 
@@ -239,8 +241,10 @@ void samples_site_is(struct samples *samples, uint16_t site, enum sample_site st
 	record = &samples->sites[site];
 	if (state == SAMPLE_SITE_ALWAYS && record->state != state) {
 		record->on_since = now;
-		record->first_on = record->first_on ? record->first_on : now;
 	} else if (record->state == SAMPLE_SITE_ALWAYS && record->state != state) {
+		/* A moment's absence goes on with what was before, a longer one doesn't. */
+		if (!record->off_since || record->on_since > record->off_since + MOMENT_TICKS)
+			record->first_on = record->on_since;
 		record->off_since = now;
 	}
 	record->state = (uint8_t)state;

@@ -71,7 +71,7 @@ struct site_record {
 	bool finer;  /* its sightings refine others */
 	uint32_t slice; /* the last window that was not complete and had it */
 	uint32_t sliced_until; /* ticks: it is expected in another by then */
-	/* Ticks: always on since; for the first time; and not, the last time that it was taken out. */
+	/* Ticks: always on since; and from … until it was taken out last, moments apart. */
 	uint32_t on_since, first_on, off_since;
 };
 

@@ -90,8 +90,14 @@ static float sightings_at(const struct maker *maker)
 	return (float)maker->pending + maker->count + maker->alone;
 }
 
+/* In a window what was seen outside of them weighs nothing: it is of sites that are seldom hit. */
+static float worth_of(const struct maker *maker, bool window)
+{
+	return (float)maker->pending + maker->count + (window ? 0 : maker->alone);
+}
+
 /* The site's place among the makers: its own, an empty one, or that of whoever makes least. */
-static struct maker *maker_of(struct type_record *type, uint16_t site)
+static struct maker *maker_of(struct type_record *type, uint16_t site, bool window)
 {
 	struct maker *least = &type->makers[0];
 
@@ -100,10 +106,10 @@ static struct maker *maker_of(struct type_record *type, uint16_t site)
 
 		if (maker->site == site && sightings_at(maker) > 0)
 			return maker;
-		if (sightings_at(maker) < sightings_at(least))
+		if (worth_of(maker, window) < worth_of(least, window))
 			least = maker;
 	}
-	if (least->pending || least->count + least->alone > 1)
+	if (least->pending || worth_of(least, window) > 1)
 		return NULL;
 	*least = (struct maker){.site = site};
 	return least;
@@ -126,7 +132,7 @@ void samples_types_see(struct samples *samples, uint32_t type, const struct sigh
 			record->makers[i].pending = 0;
 	}
 	samples->sites[sighting->site].finer = sighting->refines;
-	maker = maker_of(record, sighting->site);
+	maker = maker_of(record, sighting->site, true);
 	if (maker && maker->pending < UINT16_MAX)
 		maker->pending++;
 }
@@ -143,7 +149,8 @@ static double alone_sightings_of(const struct type_record *type)
 void samples_types_see_alone(struct samples *samples, uint32_t type, uint16_t site)
 {
 	struct type_record *record = &samples->types[type];
-	struct maker *maker = type && site < SAMPLES_SITES_MAX ? maker_of(record, site) : NULL;
+	bool known = type && site < SAMPLES_SITES_MAX;
+	struct maker *maker = known ? maker_of(record, site, false) : NULL;
 
 	if (!maker)
 		return;
@@ -297,9 +304,14 @@ bool samples_type_is_mixed(const struct samples *samples, uint64_t type)
 	       samples_type_is_made_below(samples, (uint32_t)held, SAMPLE_SITE_ALWAYS);
 }
 
-static bool was_on(const struct site_record *site, uint32_t when)
+/* Sites that nobody tells of are on. */
+static bool was_on(const struct samples *samples, uint16_t site, uint32_t when)
 {
-	return when >= site->on_since || (when >= site->first_on && when < site->off_since);
+	const struct site_record *record = &samples->sites[site];
+
+	return !samples->sites_told ||
+	       (record->state == SAMPLE_SITE_ALWAYS && when >= record->on_since) ||
+	       (when >= record->first_on && when < record->off_since);
 }
 
 /*
@@ -315,7 +327,7 @@ static bool makers_were_on(const struct samples *samples, const struct slot *slo
 	for (size_t i = 0; i < MAKERS_MAX; i++)
 		if (((double)type->makers[i].count > least ||
 		     (double)type->makers[i].alone > least_alone) &&
-		    !was_on(&samples->sites[type->makers[i].site], slot->seen))
+		    !was_on(samples, type->makers[i].site, slot->seen))
 			return false;
 	return true;
 }

@@ -92,6 +92,7 @@ static int prepare(struct adhoc *adhoc, const struct options *options)
 		return r;
 	}
 	adhoc->session_options = (struct session_options){
+		.turn = &adhoc->turn,
 		.no_probes = options->no_probes,
 		.native = true,
 		.sampled = options->mode == MODE_SAMPLED,

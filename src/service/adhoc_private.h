@@ -11,12 +11,14 @@
 #include "service/options.h"
 #include "service/output.h"
 #include "service/session.h"
+#include "service/turn.h"
 
 #define ADHOC_TARGETS_MAX 1024
 
 struct adhoc {
 	const struct options *options;
 	struct session_options session_options;
+	struct turn turn; /* windows of several targets open one after the other */
 	sd_event *event;
 	sd_event_source *step; /* the timer of what is due next; the loop's */
 	bool looping; /* the sessions' time has begun */

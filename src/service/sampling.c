@@ -334,7 +334,7 @@ int sampling_step(struct session *session, double time_seconds, double *ret_next
 			break;
 	}
 	*ret_next_seconds = step.act == GOVERNOR_WAIT ? next_step(sampling, now, step.at) : now;
-	if (step.act != GOVERNOR_WAIT)
+	if (step.act != GOVERNOR_WAIT || turn_is_anothers(session->options.turn, session))
 		return 0;
 	if (!sampling->open_window)
 		sampling_growth_step(session, now);

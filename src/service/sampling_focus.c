@@ -17,6 +17,8 @@
  * before: what is in flight comes and goes.
  */
 #define GROWN_OBJECTS_MIN 16
+/* Of some pools only: what moves between these and the others is no growth. */
+#define DRAWN_OBJECTS_MIN 4
 /* Of what all types that grow have gained together. */
 #define GROWN_SHARE_MIN 0.03
 
@@ -31,7 +33,8 @@ struct grown {
 struct focus {
 	const struct interpreter *interpreter;
 	struct type_cache *types;
-	unsigned shift;
+	unsigned shift; /* one pool in 2^shift is looked at; the heap has grown since the start */
+	double first_scale;
 	struct type_count *first, *last; /* by type; last: at the look before */
 	size_t n_first, n_last;
 	struct grown grown[FOCUS_TYPES_MAX]; /* most bytes first */
@@ -74,7 +77,8 @@ static int count(struct focus *focus, struct type_count **ret, size_t *ret_n)
 		r = heap_types(focus->types, census, ret, ret_n, NULL);
 	if (r < 0)
 		return r;
-	qsort(*ret, *ret_n, sizeof(**ret), by_type);
+	if (*ret_n)
+		qsort(*ret, *ret_n, sizeof(**ret), by_type);
 	return 0;
 }
 
@@ -91,6 +95,7 @@ int focus_new(const struct interpreter *interpreter, struct type_cache *types, u
 	focus->next_at = LOOK_SECONDS;
 	while (arena_bytes >> focus->shift > FOCUS_HEAP_BYTES)
 		focus->shift++;
+	focus->first_scale = (double)(1ull << focus->shift);
 	r = judge_new(TOLD_MAX, &focus->judge);
 	if (r == 0)
 		r = count(focus, &focus->first, &focus->n_first);
@@ -110,22 +115,33 @@ double focus_gained_bytes(const struct focus *focus)
 static uint64_t objects_of(const struct type_count *counts, size_t n, uint64_t type)
 {
 	const struct type_count key = {.type = type};
-	const struct type_count *found = bsearch(&key, counts, n, sizeof(key), by_type);
+	const struct type_count *found =
+		n ? bsearch(&key, counts, n, sizeof(key), by_type) : NULL;
 
 	return found ? found->objects : 0;
+}
+
+/* What was there at the start, in what is looked at now. */
+static double first_objects(const struct focus *focus, uint64_t type)
+{
+	double scale = (double)(1ull << focus->shift);
+
+	return (double)objects_of(focus->first, focus->n_first, type) * focus->first_scale / scale;
 }
 
 /* Bytes that a type has gained for good; 0: it has not. */
 static double gained(const struct focus *focus, const struct type_count *now)
 {
 	double scale = (double)(1ull << focus->shift), objects = (double)now->objects;
-	double first = (double)objects_of(focus->first, focus->n_first, now->type);
+	double first = first_objects(focus, now->type), least = GROWN_OBJECTS_MIN / scale;
 
 	if (!now->type || !now->objects)
 		return 0;
 	if (focus->last)
 		objects = fmin(objects, (double)objects_of(focus->last, focus->n_last, now->type));
-	if ((objects - first) * scale < GROWN_OBJECTS_MIN)
+	if (focus->shift)
+		least = fmax(least, DRAWN_OBJECTS_MIN + 2 * sqrt(first));
+	if (objects - first < least)
 		return 0;
 	return (objects - first) * scale * (double)now->bytes / (double)now->objects;
 }
@@ -181,12 +197,13 @@ static void observe(struct focus *focus, const struct type_count *now, size_t n,
 		tell(focus, focus->grown[i].type);
 	for (size_t i = 0; i < focus->n_told; i++) {
 		const struct type_count key = { .type = focus->told[i] };
-		const struct type_count *found = bsearch(&key, now, n, sizeof(key), by_type);
-		uint64_t first = objects_of(focus->first, focus->n_first, key.type);
+		const struct type_count *found =
+			n ? bsearch(&key, now, n, sizeof(key), by_type) : NULL;
+		double first = first_objects(focus, key.type);
 		double objects = 0, bytes = 0;
 
-		if (found && found->objects > first) {
-			objects = scale * (double)(found->objects - first);
+		if (found && (double)found->objects > first) {
+			objects = scale * ((double)found->objects - first);
 			bytes = objects * (double)found->bytes / (double)found->objects;
 		}
 		judge_observe(focus->judge, key.type, at, (uint64_t)bytes, (uint64_t)objects);
@@ -214,6 +231,19 @@ static void tell_governor(struct session *session, double now)
 		sampling_refocus(session, now);
 }
 
+/* A heap that has grown would take ever longer: fewer of its pools from now on. */
+#define HEAP_GROWN 4
+
+static void keep_short(struct focus *focus, uint64_t arena_bytes)
+{
+	while (arena_bytes >> focus->shift > HEAP_GROWN * FOCUS_HEAP_BYTES) {
+		focus->shift++;
+		free(focus->last);
+		focus->last = NULL;
+		focus->n_last = 0;
+	}
+}
+
 void sampling_focus_step(struct session *session, double time_seconds)
 {
 	struct focus *focus = session->sampling->focus;
@@ -223,6 +253,7 @@ void sampling_focus_step(struct session *session, double time_seconds)
 
 	if (!focus || time_seconds < focus->next_at)
 		return;
+	keep_short(focus, session->sampling->totals.arena_bytes);
 	if (count(focus, &now, &n) == 0) {
 		find_grown(focus, now, n);
 		observe(focus, now, n, time_seconds);

@@ -60,11 +60,13 @@ struct sampling_opening {
 	uint32_t window; /* number, 0: not a window */
 	double opened;
 	double stratum_seconds;
+	double active_since; /* no window of its kind stands for what was before */
 	double stratum_ends; /* of what it stands for; of learning windows: with them */
 	bool complete, learning, limited;
 	bool arming; /* its sites are in, and say nothing before arm_at */
 	double arm_at, attach_seconds;
 	double own_seconds; /* of the target, without what the probes took */
+	double look_seconds; /* at what it saw, before its sites went out */
 	uint64_t hits_max;
 	uint64_t hits, always_on_hits, cpu_ns; /* so far, when it was open */
 };

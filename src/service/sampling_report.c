@@ -21,7 +21,7 @@ static int forget_arena(uint64_t address, uint64_t size_bytes, void *context)
 	return 0;
 }
 
-/* What requests hold while they run comes on top of what stays: of a few looks the least is kept. */
+/* What requests hold while they run comes on top of what stays: the least of a few looks. */
 #define FLOOR_LOOKS 4
 #define FLOOR_HEAP_BYTES (64ull << 20) /* a larger heap is looked at once */
 
@@ -89,8 +89,8 @@ static void judge_totals(struct session *session, double time_seconds)
 #define BURST_SECONDS 60.0
 #define NAMED_RATIO 0.5 /* of what has grown, by survivors */
 
-static void burst_where_unnamed(struct session *session, const struct site_estimate *sites, size_t n,
-				double time_seconds)
+static void burst_where_unnamed(struct session *session, const struct site_estimate *sites,
+				size_t n, double time_seconds)
 {
 	struct sampling *sampling = session->sampling;
 	double gained = (double)sampling->totals.live_bytes - (double)sampling->baseline.live_bytes;
@@ -132,6 +132,9 @@ int sampling_account(struct session *session, double time_seconds, bool complete
 	struct sampling *sampling = session->sampling;
 	int r;
 
+	/* What follows takes long. */
+	if (sampling->open_window)
+		sampling_close_group(session, sampling->window_group, time_seconds);
 	sampling->accounted_at = time_seconds;
 	r = sampling_look(session, time_seconds, complete);
 	if (r < 0 && r != -ESRCH && r != -EAGAIN)
@@ -432,7 +435,7 @@ static double coverage_ratio(const struct session *session, double time_seconds)
 	const struct sampling *sampling = session->sampling;
 	double gained = (double)sampling->totals.live_bytes - (double)sampling->baseline.live_bytes;
 
-	if (!sampling->totals_valid || !sampling->focus)
+	if (!sampling->totals_valid || !sampling->totals.arena_bytes || !sampling->focus)
 		return NAN;
 	if (gained < GAINED_BYTES_MIN)
 		return 1;

@@ -201,6 +201,7 @@ int sampling_open_group(struct session *session, const struct governor_step *ste
 		.window = window ? ++sampling->last_window : 0,
 		.opened = now,
 		.stratum_seconds = step->stratum_seconds,
+		.active_since = step->active_since,
 		.stratum_ends = step->learning ? NAN : step->stratum_began + step->stratum_seconds,
 		.complete = step->complete,
 		.learning = step->learning,
@@ -274,7 +275,7 @@ static double stratum_of(struct sampling *sampling, const struct sampling_openin
 {
 	double *covered = &sampling->covered_until[sampling->window_group];
 	double ends = opening->learning ? closed : opening->stratum_ends;
-	double seconds = ends - *covered;
+	double seconds = ends - fmax(*covered, opening->active_since);
 
 	if (sampling->window_group == GOVERNOR_GROUP_SLICES)
 		return opening->stratum_seconds;
@@ -287,7 +288,8 @@ static double stratum_of(struct sampling *sampling, const struct sampling_openin
  * What it has seen is looked at now: until they are out, which takes tens of
  * milliseconds, what leaks would take the places of what has just been freed.
  */
-static void end_window(struct session *session, struct sampling_opening *opening, double now)
+static void end_window(struct session *session, struct sampling_opening *opening, double now,
+		       bool look)
 {
 	struct sampling *sampling = session->sampling;
 	const struct window_facts facts = {
@@ -301,10 +303,13 @@ static void end_window(struct session *session, struct sampling_opening *opening
 		.learning = opening->learning,
 		.progress = opening->learning ? opening->own_seconds : 0,
 	};
+	uint64_t began_ns;
 
 	samples_window_end(sampling->samples, &facts);
-	if (!opening->learning)
+	began_ns = clock_monotonic_ns();
+	if (look && !opening->learning)
 		sampling_look(session, now, false);
+	opening->look_seconds = (double)(clock_monotonic_ns() - began_ns) / NS_PER_SECOND;
 }
 
 static void settle_window(struct session *session, struct sampling_opening *opening, double closing,
@@ -328,7 +333,8 @@ static void settle_window(struct session *session, struct sampling_opening *open
 	sampling->windows++;
 }
 
-static void closing_begins(struct session *session, unsigned group, double now)
+/* look: there is time to look at what a window has seen before its sites go out. */
+static void closing_begins(struct session *session, unsigned group, double now, bool look)
 {
 	struct sampling *sampling = session->sampling;
 	struct sampling_opening *opening = &sampling->openings[group];
@@ -351,7 +357,7 @@ static void closing_begins(struct session *session, unsigned group, double now)
 	sampling->closing_position = capture_produced(session->capture);
 	if (opening->window) {
 		session_drain(session);
-		end_window(session, opening, now);
+		end_window(session, opening, now, look);
 	}
 }
 
@@ -362,6 +368,7 @@ static void closing_ends(struct session *session, unsigned group,
 	struct sampling_opening *opening = &sampling->openings[group];
 	double detach_seconds = (double)(clock_monotonic_ns() - began_ns) / NS_PER_SECOND;
 
+	detach_seconds = fmax(detach_seconds - opening->look_seconds, 0);
 	if (opening->window) {
 		sampling->closing_position = use->produced_at_closing;
 		session_drain(session);
@@ -381,7 +388,7 @@ void sampling_close_group(struct session *session, unsigned group, double now)
 	struct capture_group_use use = {0};
 	uint64_t began_ns = clock_monotonic_ns();
 
-	closing_begins(session, group, now);
+	closing_begins(session, group, now, true);
 	sampling_close_sites(session, group, &use);
 	closing_ends(session, group, &use, now, began_ns);
 }
@@ -394,7 +401,7 @@ void sampling_close_all(struct session *session, double now)
 
 	for (unsigned group = 0; group < GOVERNOR_GROUPS; group++)
 		if (sampling->openings[group].open)
-			closing_begins(session, group, now);
+			closing_begins(session, group, now, false);
 	capture_close_all(session->capture);
 	sampling_growth_closed(session, now);
 	/* Windows come last among groups, and first here: what they have seen has just come in. */

@@ -22,6 +22,11 @@ bool turn_take(struct turn *turn, const void *who, uint64_t now_ns)
 	return true;
 }
 
+bool turn_is_anothers(const struct turn *turn, const void *who)
+{
+	return turn && turn->holder && turn->holder != who;
+}
+
 void turn_give(struct turn *turn, const void *who)
 {
 	if (!turn)

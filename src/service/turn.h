@@ -22,6 +22,8 @@ struct turn {		    /* zeroed: free */
 
 /* now_ns: monotonic. A NULL turn is everybody's. */
 bool turn_take(struct turn *turn, const void *who, uint64_t now_ns);
+/* Somebody else has it: what takes long would leave a window of theirs open. */
+bool turn_is_anothers(const struct turn *turn, const void *who);
 /* Nothing where it is not who's. */
 void turn_give(struct turn *turn, const void *who);
 

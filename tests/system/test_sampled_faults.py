@@ -20,7 +20,7 @@ import support
 import test_changes
 import test_guards
 from support import TARGETS, Program, pyleakd, report_of, session
-from test_guards import cgroup, swap  # noqa: F401 (fixtures)
+from test_guards import swap  # noqa: F401 (a fixture)
 
 pytestmark = pytest.mark.needs("pyleakd", "root", "btf", "uprobe-multi", "stock-3.11")
 

@@ -185,9 +185,9 @@ static void without_told_sites_all_that_is_seen_counts(void **state)
  * counts as before.  Of what is taken from the free list in the gap nothing is
  * known, and no more than that is charged to whoever had it before, or made it anew.
  */
-static void regroup(bool hot, bool cold)
+static void regroup(double hot_on, bool hot, bool cold)
 {
-	double hot_on = 1, gone = hot_on + 4, back = gone + GAP, until = back + 4, leak;
+	double gone = hot_on + 4, back = gone + GAP, until = back + 4, leak;
 
 	start(true);
 	run_with_hot_on_at(hot_on);
@@ -217,9 +217,42 @@ static void regroup(bool hot, bool cold)
 static void a_site_that_is_out_for_a_moment_costs_nothing_that_was_seen(void **state)
 {
 	(void)state;
-	regroup(true, false);
-	regroup(false, true);
-	regroup(true, true);
+	regroup(1, true, false);
+	regroup(1, false, true);
+	regroup(1, true, true);
+}
+
+static void nor_does_one_that_was_on_from_the_first_moment(void **state)
+{
+	(void)state;
+	regroup(0, true, false);
+	regroup(0, false, true);
+	regroup(0, true, true);
+}
+
+/* What it took while it was out is nobody's, and another moment's absence changes nothing. */
+static void a_site_that_is_out_for_long_takes_unseen(void **state)
+{
+	(void)state;
+	start(true);
+	run_with_hot_on_at(1);
+	run_until(5);
+	turn(SITE_HOT, false);
+	run_until(8);
+	settle();
+	assert_true(kept_by(LEAK, 5, 8) > 200 * BYTES);
+	assert_true(charged_to(CHURN) <= CHURN_DEPTH * BYTES);
+	turn(SITE_HOT, true);
+	run_until(12);
+	turn(SITE_HOT, false);
+	run_until(12 + GAP);
+	turn(SITE_HOT, true);
+	run_until(14);
+	settle();
+	assert_true(charged_to(CHURN) <= kept_by(LEAK, 12, 12 + GAP) + 2 * CHURN_DEPTH * BYTES);
+	assert_true(charged_to(LEAK) >=
+		    kept_by(LEAK, 9.5 + GRAIN, 12 - GRAIN) + kept_by(LEAK, 12 + GAP + GRAIN, 14));
+	samples_free(heap.samples);
 }
 
 /* --- what windows teach --------------------------------------------------------------------- */
@@ -351,6 +384,8 @@ int main(void)
 		cmocka_unit_test(churn_is_not_charged_for_what_was_taken_before_all_makers_were_on),
 		cmocka_unit_test(without_told_sites_all_that_is_seen_counts),
 		cmocka_unit_test(a_site_that_is_out_for_a_moment_costs_nothing_that_was_seen),
+		cmocka_unit_test(nor_does_one_that_was_on_from_the_first_moment),
+		cmocka_unit_test(a_site_that_is_out_for_long_takes_unseen),
 		cmocka_unit_test(windows_without_a_known_maker_teach_nothing),
 		cmocka_unit_test(windows_with_all_known_makers_teach_that_one_makes_more),
 		cmocka_unit_test(one_of_two_known_makers_is_not_all),
