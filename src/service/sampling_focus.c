@@ -112,38 +112,52 @@ double focus_gained_bytes(const struct focus *focus)
 
 /* --- what grows --- */
 
-static uint64_t objects_of(const struct type_count *counts, size_t n, uint64_t type)
+static struct type_count count_of(const struct type_count *counts, size_t n, uint64_t type)
 {
-	const struct type_count key = {.type = type};
+	const struct type_count key = { .type = type };
 	const struct type_count *found =
 		n ? bsearch(&key, counts, n, sizeof(key), by_type) : NULL;
 
-	return found ? found->objects : 0;
+	return found ? *found : key;
 }
 
-/* What was there at the start, in what is looked at now. */
-static double first_objects(const struct focus *focus, uint64_t type)
-{
-	double scale = (double)(1ull << focus->shift);
+/* What there is of a type now, and was at the start, in the pools that are looked at now. */
+struct change {
+	double first_objects, objects, bytes;
+};
 
-	return (double)objects_of(focus->first, focus->n_first, type) * focus->first_scale / scale;
+/* Of a type for good: the least of this look and the one before. */
+static struct change change_of(const struct focus *focus, const struct type_count *now,
+			       bool for_good)
+{
+	struct type_count first = count_of(focus->first, focus->n_first, now->type);
+	double share = focus->first_scale / (double)(1ull << focus->shift);
+	struct type_count least = *now;
+
+	if (for_good && focus->last) {
+		least = count_of(focus->last, focus->n_last, now->type);
+		if (now->bytes < least.bytes)
+			least = *now;
+	}
+	return (struct change){
+		.first_objects = (double)first.objects * share,
+		.objects = (double)least.objects - (double)first.objects * share,
+		.bytes = (double)least.bytes - (double)first.bytes * share,
+	};
 }
 
 /* Bytes that a type has gained for good; 0: it has not. */
 static double gained(const struct focus *focus, const struct type_count *now)
 {
-	double scale = (double)(1ull << focus->shift), objects = (double)now->objects;
-	double first = first_objects(focus, now->type), least = GROWN_OBJECTS_MIN / scale;
+	double scale = (double)(1ull << focus->shift), least = GROWN_OBJECTS_MIN / scale;
+	struct change change;
 
-	if (!now->type || !now->objects)
+	if (!now->type)
 		return 0;
-	if (focus->last)
-		objects = fmin(objects, (double)objects_of(focus->last, focus->n_last, now->type));
+	change = change_of(focus, now, true);
 	if (focus->shift)
-		least = fmax(least, DRAWN_OBJECTS_MIN + 2 * sqrt(first));
-	if (objects - first < least)
-		return 0;
-	return (objects - first) * scale * (double)now->bytes / (double)now->objects;
+		least = fmax(least, DRAWN_OBJECTS_MIN + 2 * sqrt(change.first_objects));
+	return change.objects < least ? 0 : fmax(change.bytes, 0) * scale;
 }
 
 static void rank(struct focus *focus, uint64_t type, double bytes)
@@ -196,17 +210,12 @@ static void observe(struct focus *focus, const struct type_count *now, size_t n,
 	for (size_t i = 0; i < focus->n_grown; i++)
 		tell(focus, focus->grown[i].type);
 	for (size_t i = 0; i < focus->n_told; i++) {
-		const struct type_count key = { .type = focus->told[i] };
-		const struct type_count *found =
-			n ? bsearch(&key, now, n, sizeof(key), by_type) : NULL;
-		double first = first_objects(focus, key.type);
-		double objects = 0, bytes = 0;
+		struct type_count found = count_of(now, n, focus->told[i]);
+		struct change change = change_of(focus, &found, false);
 
-		if (found && (double)found->objects > first) {
-			objects = scale * ((double)found->objects - first);
-			bytes = objects * (double)found->bytes / (double)found->objects;
-		}
-		judge_observe(focus->judge, key.type, at, (uint64_t)bytes, (uint64_t)objects);
+		judge_observe(focus->judge, focus->told[i], at,
+			      (uint64_t)(scale * fmax(change.bytes, 0)),
+			      (uint64_t)(scale * fmax(change.objects, 0)));
 	}
 }
 
