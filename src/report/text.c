@@ -20,7 +20,9 @@
 #define HEAP_TYPES_SHOWN 20
 #define LOSSES_SHOWN 4
 #define SAMPLED_SECONDS_MIN 30 /* below, samples tell little */
-#define COVERAGE_ENOUGH 0.999  /* below, the report says at its top that it is incomplete */
+/* Below, the report says at its top that it is incomplete; of samples it is an estimate itself. */
+#define COVERAGE_ENOUGH 0.999
+#define COVERAGE_ENOUGH_SAMPLED 0.8
 
 static void text_done(struct text *text)
 {
@@ -140,14 +142,15 @@ static void add_moment(struct text *text)
 static void add_incompleteness(struct text *text)
 {
 	const struct snapshot *snapshot = text->snapshot;
+	bool sampled = strcmp(snapshot->mode, "sampled") == 0;
 
 	add_losses(text);
-	if (snapshot->coverage_ratio < COVERAGE_ENOUGH) { /* false where it is not known */
+	/* False where it is not known. */
+	if (snapshot->coverage_ratio < (sampled ? COVERAGE_ENOUGH_SAMPLED : COVERAGE_ENOUGH)) {
 		line_begin(text, YELLOW, "UNSEEN");
 		line_printf(
 			text, YELLOW, "",
-			strcmp(snapshot->mode, "sampled") == 0
-				? "%.2f %% of what is new in the heap was made where no probe is"
+			sampled ? "%.2f %% of what is new in the heap was made where no probe is"
 				: "%.2f %% of what is new in the heap is in no site below",
 			100 - floor(10000 * snapshot->coverage_ratio) / 100);
 		line_end(text);

@@ -177,17 +177,21 @@ static void rank(struct focus *focus, uint64_t type, double bytes)
 
 static void find_grown(struct focus *focus, const struct type_count *now, size_t n)
 {
+	double scale = (double)(1ull << focus->shift), sum = 0;
+
 	focus->n_grown = 0;
 	focus->gained_bytes = 0;
 	for (size_t i = 0; i < n; i++) {
 		double bytes = gained(focus, &now[i]);
 
-		focus->gained_bytes += bytes;
-		if (bytes > 0)
-			rank(focus, now[i].type, bytes);
+		if (bytes <= 0)
+			continue;
+		sum += bytes;
+		focus->gained_bytes += scale * change_of(focus, &now[i], false).bytes;
+		rank(focus, now[i].type, bytes);
 	}
 	while (focus->n_grown > 0 &&
-	       focus->grown[focus->n_grown - 1].bytes < GROWN_SHARE_MIN * focus->gained_bytes)
+	       focus->grown[focus->n_grown - 1].bytes < GROWN_SHARE_MIN * sum)
 		focus->n_grown--;
 }
 
