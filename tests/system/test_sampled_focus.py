@@ -13,7 +13,7 @@ from support import Program, pyleakd, report_of
 
 pytestmark = pytest.mark.needs("pyleakd", "root", "btf", "uprobe-multi", "stock-3.11")
 
-SECONDS = 20
+SECONDS = 30
 
 # Maps and unmaps all the time. The leak's slots are of before.
 MAPPING = """
