@@ -252,6 +252,8 @@ static void count_hits(struct session *session, double now)
 
 /* A look at the heap's types takes about so long: nothing else is due meanwhile. */
 #define FOCUS_LOOK_ROOM_SECONDS 0.03
+/* Learning comes first; nothing stays in the target before it has begun. */
+#define LEARNING_FIRST_SECONDS 1.5
 /* Acts at once at most: each takes some 10 ms, and the ring is to be emptied in between. */
 #define ACTS_MAX 16
 
@@ -336,7 +338,7 @@ int sampling_step(struct session *session, double time_seconds, double *ret_next
 	*ret_next_seconds = step.act == GOVERNOR_WAIT ? next_step(sampling, now, step.at) : now;
 	if (step.act != GOVERNOR_WAIT || turn_is_anothers(session->options.turn, session))
 		return 0;
-	if (!sampling->open_window)
+	if (!sampling->open_window && now >= LEARNING_FIRST_SECONDS)
 		sampling_growth_step(session, now);
 	if (!sampling->open_window && step.at - now > FOCUS_LOOK_ROOM_SECONDS)
 		sampling_focus_step(session, now);
