@@ -4,6 +4,17 @@
 
 #include "capture/governor_private.h"
 
+static void shuffle(struct governor *governor, uint32_t *items, size_t n)
+{
+	for (size_t i = n; i > 1; i--) {
+		size_t other = (size_t)(governor_random(governor) * (double)i);
+		uint32_t moved = items[i - 1];
+
+		items[i - 1] = items[other];
+		items[other] = moved;
+	}
+}
+
 /* --- slices: a deck of the lukewarm, dealt a slice at a time -------------------------------- */
 
 /* A site that is hotter than is known costs so much more at most. */
@@ -14,6 +25,16 @@ static void limit_gentle(const struct governor *governor, struct stream *stream)
 
 	if (hits < stream->hits_max)
 		stream->hits_max = hits > HITS_MIN ? hits : HITS_MIN;
+}
+
+/* How long a gentle window is, by its loss and its limit. */
+static double gentle_length(const struct governor *governor, const struct stream *stream)
+{
+	double length =
+		fmin(SLICE_SECONDS, stream_length_before_limit(governor, stream, LIMIT_USED));
+
+	length = fmin(length, SLICE_DELAY / fmax(stream->loss, 1e-9));
+	return fmax(length, WINDOW_MIN);
 }
 
 static double deck_loss(const struct governor *governor, size_t at)
@@ -63,13 +84,7 @@ static void deck_shuffle(struct governor *governor)
 		if (governor->units[i].in_deck)
 			slices->deck[slices->n_deck++] = (uint32_t)i;
 	}
-	for (size_t i = slices->n_deck; i > 1; i--) {
-		size_t other = (size_t)(governor_random(governor) * (double)i);
-		uint32_t moved = slices->deck[i - 1];
-
-		slices->deck[i - 1] = slices->deck[other];
-		slices->deck[other] = moved;
-	}
+	shuffle(governor, slices->deck, slices->n_deck);
 	slices->n_slices = 0;
 	for (size_t at = 0; at < slices->n_deck; at = slice_end(governor, at))
 		slices->n_slices++;
@@ -95,10 +110,7 @@ void stream_plan_slice(struct governor *governor, double began)
 	for (size_t i = slices->deck_at; i < slices->deck_end; i++)
 		rate += deck_loss(governor, i) / governor->hit;
 	slices->loss = stream_loss_of_rate(governor, rate);
-	slices->length =
-		fmin(SLICE_SECONDS, stream_length_before_limit(governor, slices, LIMIT_USED));
-	slices->length = fmin(slices->length, SLICE_DELAY / fmax(slices->loss, 1e-9));
-	slices->length = fmax(slices->length, WINDOW_MIN);
+	slices->length = gentle_length(governor, slices);
 	slices->cost = (slices->length + stream_edge_seconds(slices)) * slices->loss;
 }
 
@@ -113,10 +125,7 @@ void stream_plan_focus(struct governor *governor)
 	focus->length = fmin(focus->length, FOCUS_WINDOW_MAX);
 	if (focus->loss <= GENTLE_LOSS) {
 		limit_gentle(governor, focus);
-		focus->length = fmin(SLICE_SECONDS,
-				     stream_length_before_limit(governor, focus, LIMIT_USED));
-		focus->length = fmin(focus->length, SLICE_DELAY / fmax(focus->loss, 1e-9));
-		focus->length = fmax(focus->length, WINDOW_MIN);
+		focus->length = gentle_length(governor, focus);
 	}
 	focus->cost = (focus->length + stream_edge_seconds(focus)) * focus->loss;
 }
@@ -175,13 +184,7 @@ static void deal_parts(struct governor *governor)
 
 	for (size_t i = 0; i < n; i++)
 		governor->order[i] = (uint32_t)i;
-	for (size_t i = n; i > 1; i--) {
-		size_t other = (size_t)(governor_random(governor) * (double)i);
-		uint32_t moved = governor->order[i - 1];
-
-		governor->order[i - 1] = governor->order[other];
-		governor->order[other] = moved;
-	}
+	shuffle(governor, governor->order, n);
 	for (size_t i = 0; i < n; i++) {
 		struct unit *unit = &governor->units[governor->order[i]];
 

@@ -85,11 +85,6 @@ bool samples_type_is_made_below(const struct samples *samples, uint32_t type,
 	return below > 0 && is_more_than_ratio(below, sightings_of(record), ratio);
 }
 
-static float sightings_at(const struct maker *maker)
-{
-	return (float)maker->pending + maker->count + maker->alone;
-}
-
 /* In a window what was seen outside of them weighs nothing: it is of sites that are seldom hit. */
 static float worth_of(const struct maker *maker, bool window)
 {
@@ -104,7 +99,7 @@ static struct maker *maker_of(struct type_record *type, uint16_t site, bool wind
 	for (size_t i = 0; i < MAKERS_MAX; i++) {
 		struct maker *maker = &type->makers[i];
 
-		if (maker->site == site && sightings_at(maker) > 0)
+		if (maker->site == site && worth_of(maker, false) > 0)
 			return maker;
 		if (worth_of(maker, window) < worth_of(least, window))
 			least = maker;

@@ -65,7 +65,7 @@ static void know(struct session *session, struct sampling_growth *growth,
 	growth->known = r >= 0;
 }
 
-static uint64_t rest_bytes(const struct session *session, const struct census_totals *totals)
+uint64_t sampling_rest_bytes(const struct session *session, const struct census_totals *totals)
 {
 	return session->resident_bytes > totals->arena_bytes
 		       ? session->resident_bytes - totals->arena_bytes
@@ -93,7 +93,7 @@ int sampling_growth_start(struct session *session, struct sampling *sampling,
 	if (growth->defined)
 		know(session, growth, census);
 	session_look_at_resident(session);
-	growth->rest_bytes = rest_bytes(session, &sampling->totals);
+	growth->rest_bytes = sampling_rest_bytes(session, &sampling->totals);
 	sampling->growth = TAKE_PTR(growth);
 	return 0;
 }
@@ -318,7 +318,7 @@ uint64_t sampling_growth_unmapped(const struct session *session, uint64_t addres
 static void grown_bytes(const struct session *session, double mapped_bytes, double *ret)
 {
 	const struct sampling *sampling = session->sampling;
-	double rest = (double)rest_bytes(session, &sampling->totals) -
+	double rest = (double)sampling_rest_bytes(session, &sampling->totals) -
 		      (double)sampling->growth->rest_bytes - mapped_bytes;
 
 	for (unsigned i = 0; i < PYMALLOC_CLASSES_MAX; i++)
@@ -350,7 +350,7 @@ static void unexplained_bytes(const double *explained, double *bytes)
 static void leave_to_objects(const struct session *session, double *bytes)
 {
 	const struct sampling *sampling = session->sampling;
-	double gained = (double)sampling->totals.live_bytes - (double)sampling->baseline.live_bytes;
+	double gained = sampling_gained_bytes(sampling);
 
 	if (sampling->focus && focus_gained_bytes(sampling->focus) > OBJECTS_RATIO * gained)
 		memset(bytes, 0, PYMALLOC_CLASSES_MAX * sizeof(*bytes));

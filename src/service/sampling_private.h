@@ -146,6 +146,16 @@ struct sampling {
 	bool totals_valid;
 };
 
+/* Of live blocks, what the pools have gained since the start. */
+static inline double sampling_gained_bytes(const struct sampling *sampling)
+{
+	return (double)sampling->totals.live_bytes - (double)sampling->baseline.live_bytes;
+}
+
+/* sampling_growth.c */
+/* What is resident outside of the arenas. */
+uint64_t sampling_rest_bytes(const struct session *session, const struct census_totals *totals);
+
 /* sampling_sites.c */
 int sampling_sites_init(struct session *session, struct sampling *sampling);
 int sampling_make_governor(struct session *session, struct sampling *sampling);

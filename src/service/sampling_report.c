@@ -74,9 +74,7 @@ static void look_at_totals(struct session *session)
 static void judge_totals(struct session *session, double time_seconds)
 {
 	const struct census_totals *totals = &session->sampling->totals;
-	uint64_t rest = session->resident_bytes > totals->arena_bytes ?
-				session->resident_bytes - totals->arena_bytes :
-				0;
+	uint64_t rest = sampling_rest_bytes(session, totals);
 
 	if (session->sampling->totals_valid)
 		judge_observe(session->judge, SESSION_HEAP_KEY, time_seconds, totals->live_bytes,
@@ -93,7 +91,7 @@ static void burst_where_unnamed(struct session *session, const struct site_estim
 				size_t n, double time_seconds)
 {
 	struct sampling *sampling = session->sampling;
-	double gained = (double)sampling->totals.live_bytes - (double)sampling->baseline.live_bytes;
+	double gained = sampling_gained_bytes(sampling);
 	struct judgement heap = { .verdict = VERDICT_WARMING };
 	double named = 0;
 
@@ -433,7 +431,7 @@ static double owned_ratio(const struct session *session, double time_seconds)
 static double coverage_ratio(const struct session *session, double time_seconds)
 {
 	const struct sampling *sampling = session->sampling;
-	double gained = (double)sampling->totals.live_bytes - (double)sampling->baseline.live_bytes;
+	double gained = sampling_gained_bytes(sampling);
 
 	if (!sampling->totals_valid || !sampling->totals.arena_bytes || !sampling->focus)
 		return NAN;
