@@ -97,13 +97,14 @@ void stream_plan_slice(struct governor *governor, double began)
 	struct stream *slices = &governor->streams[SLICES];
 	double rate = 0;
 
+	/* First: a round's slices are counted by the limit that they are dealt by. */
+	limit_gentle(governor, slices);
 	if (slices->deck_end >= slices->n_deck) {
 		deck_shuffle(governor);
 		slices->deck_began = began;
 	}
 	if (slices->n_deck == 0) /* a window of no site: missed */
 		return;
-	limit_gentle(governor, slices);
 	slices->deck_at = slices->deck_end;
 	slices->deck_end = slice_end(governor, slices->deck_at);
 	slices->slice++;
