@@ -69,6 +69,7 @@ static void begin(struct governor *governor, const struct governor_options *opti
 	governor->delay = or_default(options->window_delay_seconds, WINDOW_DELAY);
 	governor->full_share = or_default(options->full_window_share, FULL_WINDOW_SHARE);
 	governor->host_share = or_default(options->host_share, HOST_SHARE);
+	governor->n_sharing = 1;
 	governor->hit = options->hit_seconds;
 	governor->n_sites = options->n_sites;
 	governor->random = hash_u64(options->seed);
@@ -480,6 +481,11 @@ void governor_pause(struct governor *governor, double now, double seconds)
 	for (unsigned i = 0; i < GOVERNOR_ALWAYS_ON_GROUPS; i++)
 		governor->groups[i].dirty |= governor->groups[i].open;
 	streams_pause(governor, governor->paused_until);
+}
+
+void governor_note_sharing(struct governor *governor, unsigned n_sessions)
+{
+	governor->n_sharing = n_sessions ? n_sessions : 1;
 }
 
 void governor_note_running(struct governor *governor, double share)

@@ -38,7 +38,7 @@ struct governor_options {
 	double full_window_share;    /* of time in windows at full speed loss; 0: 0.006 */
 	/*
 	 * Of the host's time in which windows attach or detach, forks everywhere waiting for it; 0:
-	 * 0.1.  To be divided among targets.
+	 * 0.1.  governor_note_sharing() divides it among targets.
 	 */
 	double host_share;
 	double hit_seconds; /* measured on this kernel: trap and program together; > 0 */
@@ -128,6 +128,8 @@ void governor_windows_only(struct governor *governor, double now, bool only);
  * threads; until told, that). One that mostly waits has as much less to lose.
  */
 void governor_note_running(struct governor *governor, double share);
+/* So many sessions share what windows may take of the host; until told, 1. */
+void governor_note_sharing(struct governor *governor, unsigned n_sessions);
 /* A higher budget for a while: at most a minute in ten; returns the seconds granted. */
 double governor_burst(struct governor *governor, double now, double ratio, double seconds);
 

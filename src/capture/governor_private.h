@@ -245,6 +245,7 @@ struct governor {
 	double budget;	       /* of the clock's time, by how much of it the target runs */
 	double budget_running; /* of that */
 	double always_on_share, delay, full_share, host_share, hit;
+	unsigned n_sharing; /* host_share */
 	size_t n_sites, n_units;
 	uint16_t *unit_of; /* site → unit, 0xffff: not governed */
 	uint16_t *members; /* sites by unit */

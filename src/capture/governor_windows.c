@@ -166,7 +166,8 @@ static double stratum_seconds(const struct governor *governor, enum stream_kind 
 			fmax(seconds, (stream->length + stream_edge_seconds(stream)) /
 					      (governor->full_share * BUDGET_USED * stream->share));
 	seconds = fmax(seconds,
-		       host_seconds(governor, kind) / (governor->host_share * stream->share));
+		       host_seconds(governor, kind) * governor->n_sharing /
+			       (governor->host_share * stream->share));
 	seconds = fmax(seconds, fmax(kind == SLICES ? SLICES_STRATUM_MIN : STRATUM_MIN, 2 * wall));
 	seconds *= stream->idle_stretch;
 	return fmin(seconds, STRATUM_MAX);

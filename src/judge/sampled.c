@@ -32,6 +32,13 @@ static bool has_a_share(const struct sampled_evidence *evidence)
 	return !(evidence->growth_bytes_per_second < SAMPLED_SHARE_MIN * whole);
 }
 
+/* Objects of its type are elsewhere, or nowhere. */
+static bool is_of_others(const struct sampled_evidence *evidence)
+{
+	return evidence->objects < SAMPLED_OF_FIRST_MIN * evidence->objects_of_first ||
+	       evidence->objects > SAMPLED_OVER_GAINED * evidence->objects_gained;
+}
+
 /* Each draw would have been empty as likely as not. */
 static double draws_confidence(unsigned draws)
 {
@@ -48,7 +55,7 @@ static enum verdict verdict_of(const struct sampled_evidence *evidence)
 	if (evidence->exact)
 		return own < whole ? own : whole;
 	if (!survivors_last(evidence) || !has_a_share(evidence) || evidence->growth_high <= 0 ||
-	    evidence->draws < SAMPLED_DRAWS_GROWING)
+	    evidence->draws < SAMPLED_DRAWS_GROWING || is_of_others(evidence))
 		return VERDICT_STABLE;
 	if (evidence->outstanding_bytes < GROWING_BYTES_MIN)
 		return VERDICT_STABLE;

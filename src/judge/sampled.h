@@ -28,6 +28,12 @@ struct sampled_evidence {
 	double seconds; /* of the session */
 	double outstanding_bytes;
 	double growth_bytes_per_second, growth_low, growth_high; /* NAN: not known */
+	/*
+	 * Where most of it is of one type: its objects; those of the line that has most of that
+	 * type; and what the heap has gained of it since it had least, at most.  0, 0, INFINITY:
+	 * not known.
+	 */
+	double objects, objects_of_first, objects_gained;
 };
 
 /*
@@ -42,6 +48,13 @@ struct sampled_evidence {
 #define SAMPLED_LEAK_SECONDS 15
 /* Less of the whole's growth than this is not worth a verdict. */
 #define SAMPLED_SHARE_MIN 0.01
+/*
+ * A place that an object leaves is taken by another of its type: a few of the samples stand for
+ * what another line has made.  Less than this share of that line's is not told from them.
+ */
+#define SAMPLED_OF_FIRST_MIN 0.03
+/* Lines can't keep what the heap does not have: estimates that are so much too high are noise. */
+#define SAMPLED_OVER_GAINED 4
 
 void sampled_judge(const struct sampled_evidence *evidence, struct judgement *ret);
 

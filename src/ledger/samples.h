@@ -179,6 +179,9 @@ struct sample_due {
  * samples_looked() in between: it only takes answers to the last call.
  */
 size_t samples_due(struct samples *samples, double time, struct sample_due *ret, size_t max);
+/* The same of candidates of a window that has had its end, and of nothing else; of no window: 0. */
+size_t samples_due_of_window(struct samples *samples, uint32_t window, double time,
+			     struct sample_due *ret, size_t max);
 /* All samples are to be looked at now, whatever their time. */
 void samples_make_due(struct samples *samples, double time);
 /* When the next becomes due, a lower bound; INFINITY: none. */

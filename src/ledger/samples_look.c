@@ -39,8 +39,18 @@ static uint32_t next_look_of(const struct slot *slot, uint32_t now)
 	return now + soon < next ? now + soon : next;
 }
 
-static void due_fill(const struct samples *samples, const struct slot *slot, struct sample_due *ret)
+static void next_round(struct samples *samples)
 {
+	samples->round = samples->round < ROUND_MAX ? samples->round + 1 : 1;
+}
+
+/* The slot has its place in this round. */
+static void due_fill(const struct samples *samples, struct slot *slot, uint32_t now,
+		     struct sample_due *ret)
+{
+	slot->round = samples->round;
+	/* Should no answer come. */
+	slot->due = now + LOOK_SECONDS_MIN * TICKS_PER_SECOND;
 	*ret = (struct sample_due){
 		.address = slot->address,
 		.type = samples->types[slot->type].key,
@@ -58,7 +68,7 @@ size_t samples_due(struct samples *samples, double time, struct sample_due *ret,
 	uint32_t now = ticks_of(time), next = TICKS_NEVER;
 	size_t n = 0, scanned = 0;
 
-	samples->round = samples->round < ROUND_MAX ? samples->round + 1 : 1;
+	next_round(samples);
 	if (samples->next_due > now)
 		return 0;
 	for (; scanned < samples->n_slots && n < max; scanned++) {
@@ -68,15 +78,30 @@ size_t samples_due(struct samples *samples, double time, struct sample_due *ret,
 		slot = &samples->slots[samples->cursor];
 		if (slot->state == SLOT_FREE)
 			continue;
-		if (slot->due <= now) {
-			slot->round = samples->round;
-			due_fill(samples, slot, &ret[n++]);
-			/* Should no answer come. */
-			slot->due = now + LOOK_SECONDS_MIN * TICKS_PER_SECOND;
-		}
+		if (slot->due <= now)
+			due_fill(samples, slot, now, &ret[n++]);
 		next = slot->due < next ? slot->due : next;
 	}
 	samples->next_due = scanned < samples->n_slots ? now : next;
+	return n;
+}
+
+size_t samples_due_of_window(struct samples *samples, uint32_t window, double time,
+			     struct sample_due *ret, size_t max)
+{
+	uint32_t now = ticks_of(time);
+	uint64_t index;
+	size_t n = 0;
+
+	next_round(samples);
+	if (!window || table_get(&samples->by_window, window, &index) < 0)
+		return 0;
+	for (size_t i = 0; i < samples->n_slots && n < max; i++) {
+		struct slot *slot = &samples->slots[i];
+
+		if (slot->state == SLOT_CANDIDATE && slot->window == index && slot->due <= now)
+			due_fill(samples, slot, now, &ret[n++]);
+	}
 	return n;
 }
 

@@ -83,6 +83,7 @@ int sampling_start(struct session *session)
 	focus_new(session->interpreter, session->types, sampling->baseline.arena_bytes,
 		  &sampling->focus);
 	session->sampling = TAKE_PTR(sampling);
+	turn_join(session->options.turn);
 	return 0;
 }
 
@@ -97,13 +98,20 @@ static bool is_before_closing(const struct session *session)
 	       capture_consumed(session->capture) < sampling->closing_position;
 }
 
-/* A window of creations says nothing of what the C library gives out, and the reverse. */
-static uint32_t window_of(const struct sampling *sampling, enum sample_kind kind)
+/*
+ * A window of creations says nothing of what the C library gives out, and the reverse.  What
+ * always-on sites show while a window's own go in is none of it: those would not have told of what
+ * takes the same place.
+ */
+static uint32_t window_of(const struct session *session, enum sample_kind kind)
 {
+	const struct sampling *sampling = session->sampling;
 	unsigned alone = kind == SAMPLE_CHUNK ? GOVERNOR_GROUP_NATIVE : GOVERNOR_GROUP_CREATIONS;
 
 	if (sampling->window_group != alone && sampling->window_group != GOVERNOR_GROUP_SLICES &&
 	    (sampling->window_group != GOVERNOR_GROUP_FOCUS || kind == SAMPLE_CHUNK))
+		return 0;
+	if (capture_consumed(session->capture) < sampling->beginning_position)
 		return 0;
 	return sampling->open_window;
 }
@@ -117,7 +125,7 @@ static void see(struct session *session, size_t site, struct sighting sighting)
 	sighting.site = (uint16_t)site;
 	sighting.time = sampling->now;
 	sighting.tier = group < GOVERNOR_ALWAYS_ON_GROUPS ? SAMPLE_ALWAYS_ON : SAMPLE_WINDOW;
-	sighting.window = window_of(sampling, sighting.kind);
+	sighting.window = window_of(session, sighting.kind);
 	/* Of a window that is closed by now: it has had its end. */
 	if (sighting.tier == SAMPLE_WINDOW && sighting.window == 0)
 		return;
@@ -229,6 +237,7 @@ static void note_running(struct session *session, double now)
 	sampling->running_at = now;
 	sampling->running_cpu_ns = cpu_ns;
 	governor_note_running(sampling->governor, sampling->running);
+	governor_note_sharing(sampling->governor, turn_sharing(session->options.turn));
 }
 
 static void count_hits(struct session *session, double now)

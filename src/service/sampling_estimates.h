@@ -35,6 +35,14 @@ struct site_estimate {
 	struct site_growth growth;
 };
 
+/* Of what was seen of the site, the part that the census leaves to it. */
+static inline double site_calibrated_ratio(const struct site_estimate *site)
+{
+	double sampled = site->bytes.value - site->mapped_bytes - site->growth.bytes;
+
+	return site->raw_bytes > 0 && sampled > 0 ? sampled / site->raw_bytes : 1;
+}
+
 /* One row a site, as session->stacks counts them; the caller's, to free(). */
 int sampling_estimates(const struct session *session, double time_seconds,
 		       struct site_estimate **ret, size_t *ret_n);
@@ -64,5 +72,19 @@ struct site_type {
 /* Ascending by site; the caller's, to free(). */
 int sampling_types(const struct session *session, double time_seconds, bool zombies,
 		   struct site_type **ret, size_t *ret_n);
+
+/* Sites and their types, as above. */
+struct sampled_rows {
+	const struct site_estimate *sites;
+	const struct site_type *types;
+	size_t n_sites, n_types;
+	bool zombies;
+	double time_seconds;
+};
+/* ret: one a site, zeroed. 0, or -ENOMEM. sampling_verdicts.c. */
+int sampling_verdicts(const struct session *session, const struct sampled_rows *rows,
+		      struct judgement *ret);
+/* Of a series that was told to the judgement; warming: of none. */
+struct judgement sampling_judgement(const struct session *session, uint64_t key);
 
 #endif

@@ -37,6 +37,7 @@ struct focus {
 	double first_scale;
 	struct type_count *first, *last; /* by type; last: at the look before */
 	size_t n_first, n_last;
+	double *least; /* objects of the types of first, in all pools, when there were least */
 	struct grown grown[FOCUS_TYPES_MAX]; /* most bytes first */
 	size_t n_grown;
 	double gained_bytes;
@@ -56,6 +57,7 @@ void focus_free(struct focus *focus)
 		return;
 	judge_free(focus->judge);
 	free(focus->first);
+	free(focus->least);
 	free(focus->last);
 	free(focus);
 }
@@ -101,6 +103,11 @@ int focus_new(const struct interpreter *interpreter, struct type_cache *types, u
 		r = count(focus, &focus->first, &focus->n_first);
 	if (r < 0)
 		return r;
+	focus->least = calloc(focus->n_first + 1, sizeof(*focus->least));
+	if (!focus->least)
+		return -ENOMEM;
+	for (size_t i = 0; i < focus->n_first; i++)
+		focus->least[i] = focus->first_scale * (double)focus->first[i].objects;
 	*ret = TAKE_PTR(focus);
 	return 0;
 }
@@ -144,6 +151,33 @@ static struct change change_of(const struct focus *focus, const struct type_coun
 		.objects = (double)least.objects - (double)first.objects * share,
 		.bytes = (double)least.bytes - (double)first.bytes * share,
 	};
+}
+
+static void note_least(struct focus *focus, const struct type_count *now, size_t n)
+{
+	double scale = (double)(1ull << focus->shift);
+
+	for (size_t i = 0; i < focus->n_first; i++) {
+		struct type_count found = count_of(now, n, focus->first[i].type);
+
+		focus->least[i] = fmin(focus->least[i], scale * (double)found.objects);
+	}
+}
+
+double focus_gained_objects(const struct focus *focus, uint64_t type)
+{
+	const struct type_count key = { .type = type };
+	const struct type_count *first =
+		focus->n_first ? bsearch(&key, focus->first, focus->n_first, sizeof(key), by_type) :
+				 NULL;
+	double scale = (double)(1ull << focus->shift), objects, error = 0;
+
+	if (!focus->last)
+		return INFINITY;
+	objects = (double)count_of(focus->last, focus->n_last, type).objects;
+	if (focus->shift)
+		error = DRAWN_OBJECTS_MIN + 2 * sqrt(objects);
+	return scale * (objects + error) - (first ? focus->least[first - focus->first] : 0);
 }
 
 /* Bytes that a type has gained for good; 0: it has not. */
@@ -270,6 +304,7 @@ void sampling_focus_step(struct session *session, double time_seconds)
 	if (count(focus, &now, &n) == 0) {
 		find_grown(focus, now, n);
 		observe(focus, now, n, time_seconds);
+		note_least(focus, now, n);
 		free(focus->last);
 		focus->last = now;
 		focus->n_last = n;

@@ -74,56 +74,85 @@ static void leave_to_owner(struct samples *samples, const struct liveness_look *
 		samples_free_seen(samples, look->buffers[i]);
 }
 
-/* One batch; returns how many were due, or -errno. */
-static ssize_t look_at_batch(struct session *session, double time_seconds, struct sample_due *due,
-			     struct liveness_look *looks, struct sample_seen *seen)
+struct batch {
+	struct sample_due *due;
+	struct liveness_look *looks;
+	struct sample_seen *seen;
+};
+
+static void batch_done(struct batch *batch)
+{
+	free(batch->due);
+	free(batch->looks);
+	free(batch->seen);
+}
+
+static int batch_make(struct batch *batch)
+{
+	batch->due = calloc(SAMPLING_LOOKS_MAX, sizeof(*batch->due));
+	batch->looks = calloc(SAMPLING_LOOKS_MAX, sizeof(*batch->looks));
+	batch->seen = calloc(SAMPLING_LOOKS_MAX, sizeof(*batch->seen));
+	return batch->due && batch->looks && batch->seen ? 0 : -ENOMEM;
+}
+
+/* The first n of the batch's due. 0, or -errno. */
+static int look_at_batch(struct session *session, double time_seconds, const struct batch *batch,
+			 size_t n)
 {
 	struct sampling *sampling = session->sampling;
-	size_t n = samples_due(sampling->samples, time_seconds, due, SAMPLING_LOOKS_MAX);
 	int r;
 
-	if (n == 0)
-		return 0;
 	for (size_t i = 0; i < n; i++)
-		to_look(&due[i], &looks[i]);
-	r = liveness_look(sampling->liveness, looks, n, NULL);
+		to_look(&batch->due[i], &batch->looks[i]);
+	r = liveness_look(sampling->liveness, batch->looks, n, NULL);
 	if (r < 0)
 		return r;
 	if (is_at_its_end(session))
 		return 0;
 	/* Whatever was made at these addresses meanwhile is known before the answers are. */
 	if (session->capture)
-		session_consume(session, 0);
+		session_drain(session);
 	if (sampling_heap_ended(session))
 		return 0;
 	for (size_t i = 0; i < n; i++)
-		to_seen(session, &due[i], &looks[i], &seen[i]);
+		to_seen(session, &batch->due[i], &batch->looks[i], &batch->seen[i]);
 	for (size_t i = 0; i < n; i++)
-		leave_to_owner(sampling->samples, &looks[i]);
-	samples_looked(sampling->samples, time_seconds, seen, n);
-	return (ssize_t)n;
+		leave_to_owner(sampling->samples, &batch->looks[i]);
+	samples_looked(sampling->samples, time_seconds, batch->seen, n);
+	return 0;
 }
 
 int sampling_look(struct session *session, double time_seconds, bool all)
 {
-	_cleanup_free_ struct sample_due *due = calloc(SAMPLING_LOOKS_MAX, sizeof(*due));
-	_cleanup_free_ struct liveness_look *looks = calloc(SAMPLING_LOOKS_MAX, sizeof(*looks));
-	_cleanup_free_ struct sample_seen *seen = calloc(SAMPLING_LOOKS_MAX, sizeof(*seen));
+	__attribute__((cleanup(batch_done))) struct batch batch = {0};
+	struct samples *samples = session->sampling->samples;
+	int r = batch_make(&batch);
 
-	if (!due || !looks || !seen)
-		return -ENOMEM;
-	if (is_at_its_end(session))
-		return 0;
+	if (r < 0 || is_at_its_end(session))
+		return r;
 	session->sampling->looked_at = time_seconds;
 	if (all)
-		samples_make_due(session->sampling->samples, time_seconds);
-	for (size_t round = 0; round < (all ? ROUNDS_MAX : 1); round++) {
-		ssize_t n = look_at_batch(session, time_seconds, due, looks, seen);
+		samples_make_due(samples, time_seconds);
+	for (size_t round = 0; r == 0 && round < (all ? ROUNDS_MAX : 1); round++) {
+		size_t n = samples_due(samples, time_seconds, batch.due, SAMPLING_LOOKS_MAX);
 
-		if (n < 0)
-			return (int)n;
+		if (n > 0)
+			r = look_at_batch(session, time_seconds, &batch, n);
 		if (n < SAMPLING_LOOKS_MAX)
 			break;
 	}
-	return 0;
+	return r;
+}
+
+void sampling_look_at_window(struct session *session, uint32_t window, double time_seconds)
+{
+	__attribute__((cleanup(batch_done))) struct batch batch = {0};
+	size_t n;
+
+	if (batch_make(&batch) < 0 || is_at_its_end(session))
+		return;
+	n = samples_due_of_window(session->sampling->samples, window, time_seconds, batch.due,
+				  SAMPLING_LOOKS_MAX);
+	if (n > 0)
+		look_at_batch(session, time_seconds, &batch, n);
 }

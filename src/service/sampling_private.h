@@ -122,7 +122,9 @@ struct sampling {
 	uint32_t last_window, open_window;
 	unsigned window_group; /* of the window that is open, or was last */
 	uint64_t window_sightings_before; /* of the open window, before its detach began */
-	uint64_t closing_position; /* in the ring; UINT64_MAX: it is not being closed */
+	/* In the ring: where the window began, UINT64_MAX: its sites go in; and where it closes. */
+	uint64_t beginning_position;
+	uint64_t closing_position; /* UINT64_MAX: it is not being closed */
 
 	double now; /* of the present step */
 	double counted_at, looked_at, accounted_at, stacks_asked_at;
@@ -202,5 +204,7 @@ void sampling_mappings_add_refusal(const struct session *session, double time_se
 
 /* sampling_looks.c */
 int sampling_look(struct session *session, double time_seconds, bool all);
+/* At what this window, which has had its end, has seen, and nothing else. */
+void sampling_look_at_window(struct session *session, uint32_t window, double time_seconds);
 
 #endif

@@ -148,124 +148,11 @@ int sampling_account(struct session *session, double time_seconds, bool complete
 	return judge_sites(session, time_seconds);
 }
 
-/* The judgement's name for what a site has that was never given back. */
-static uint64_t zombies_key(const struct session *session, uint32_t site)
-{
-	return stacks_site(session->stacks, site)->key ^ 0x7a6f6d6269657321; /* "zombies!" */
-}
-
-static struct judgement judgement_of(const struct session *session, uint64_t key)
-{
-	struct judgement judgement = {.verdict = VERDICT_WARMING};
-
-	judge_site(session->judge, key, &judgement);
-	return judgement;
-}
-
-/*
- * What must grow if this site does: the pools, or what lies outside of them.  Of the pools' objects
- * there are more and more of their type; that has less noise than all that lives.
- */
-static struct judgement judge_whole(const struct session *session, const struct site_estimate *site,
-				    uint64_t type)
-{
-	struct judgement heap = judgement_of(session, SESSION_HEAP_KEY);
-	struct judgement rest = judgement_of(session, SAMPLING_REST_KEY);
-	double outside = site->chunk_bytes + site->mapped_bytes;
-	struct judgement of_type;
-
-	if (type && session->sampling->focus) {
-		focus_judge(session->sampling->focus, type, &of_type);
-		heap = of_type.verdict > heap.verdict ? of_type : heap;
-	}
-	if (outside > site->bytes.value / 2)
-		return rest;
-	if (outside + site->buffer_bytes > site->bytes.value / 2)
-		return rest.verdict > heap.verdict ? rest : heap;
-	return heap;
-}
-
-#define NEEDED_RATIO_MIN 0.5
-#define NEEDED_RATIO_MAX 4
-
-/* What most of the estimate rests on: survivors, or what made the heap larger. */
-static bool is_by_growth(const struct site_estimate *site)
-{
-	return site->growth.bytes > site->bytes.value / 2;
-}
-
-static unsigned slices_of(const unsigned *counts)
-{
-	unsigned slices = 0;
-
-	for (unsigned i = 0; i < SAMPLED_SLICES; i++)
-		slices += counts[i] > 0;
-	return slices;
-}
-
-/*
- * Whether growth tells better when it was made: survivors name the site, and it needed about as
- * much memory as they weigh, in more of the session than they were met in.  A line that needed
- * far more than it keeps is churn that takes what a leak leaves it.
- */
-static bool growth_decides(const struct site_estimate *site)
-{
-	double needed = (double)(site->growth.pool_bytes + site->growth.break_bytes);
-
-	return is_by_growth(site) || (needed >= NEEDED_RATIO_MIN * site->bytes.value &&
-				      needed <= NEEDED_RATIO_MAX * site->bytes.value &&
-				      slices_of(site->counts) >= SAMPLED_DRAWS_GROWING &&
-				      slices_of(site->growth.counts) >= SAMPLED_DRAWS_LEAK &&
-				      slices_of(site->growth.counts) > slices_of(site->counts));
-}
-
-static unsigned draws_of(const struct site_estimate *site)
-{
-	return slices_of(growth_decides(site) ? site->growth.counts : site->counts);
-}
-
-/* Mappings are known whole: their own series speaks for them. */
-static void judge_estimate(const struct session *session, uint64_t key,
-			   const struct site_estimate *site, uint64_t type, double time_seconds,
-			   struct judgement *ret)
-{
-	struct sampled_evidence evidence = {
-		.own = judgement_of(session, key),
-		.whole = judge_whole(session, site, type),
-		.draws = draws_of(site),
-		.exact = site->windows == 0 && !growth_decides(site),
-		.seconds = time_seconds,
-		.outstanding_bytes = site->bytes.value,
-		.growth_bytes_per_second = site->bytes.value / time_seconds,
-		.growth_low = site->bytes.low / time_seconds,
-		.growth_high = site->bytes.high / time_seconds,
-	};
-
-	if (site->mapped_bytes > site->bytes.value / 2) {
-		*ret = evidence.own;
-		return;
-	}
-	for (unsigned i = 0; i < SAMPLED_SLICES; i++)
-		evidence.counts[i] = growth_decides(site) ? site->growth.counts[i] : site->made[i];
-	sampled_judge(&evidence, ret);
-	/* Who needed more is not always who keeps it. */
-	if (ret->verdict == VERDICT_LEAK && growth_decides(site))
-		ret->verdict = VERDICT_GROWING;
-}
-
 /* --- the report --- */
 
 static uint64_t whole_bytes(double bytes)
 {
 	return bytes > 0 ? (uint64_t)llround(fmin(bytes, 1e18)) : 0;
-}
-
-/* Of what was seen of the site, the part that the census leaves to it. */
-static double calibrated_ratio(const struct site_estimate *estimate)
-{
-	double sampled = estimate->bytes.value - estimate->mapped_bytes - estimate->growth.bytes;
-
-	return estimate->raw_bytes > 0 && sampled > 0 ? sampled / estimate->raw_bytes : 1;
 }
 
 static void set_types(struct session *session, const struct site_type *types, size_t n,
@@ -335,43 +222,13 @@ static int add_site(struct session *session, const struct told *told, struct sna
 	set_evidence(estimate, &site.evidence);
 	if (!of_site)
 		return -ENOMEM;
-	set_types(session, told->types, told->n_types, calibrated_ratio(estimate), of_site, &site);
+	set_types(session, told->types, told->n_types, site_calibrated_ratio(estimate), of_site,
+		  &site);
 	if (estimate->mapped_bytes + estimate->growth.break_bytes_told > estimate->bytes.value / 2)
 		site.domain = "native";
 	session_site_frames(session, told->index, &site);
 	session_site_judged(told->judgement, &site);
 	return snapshot_add_site(snapshot, &site);
-}
-
-/* The type that most of the site's bytes are of; 0: of none. */
-static uint64_t main_type(const struct site_type *types, size_t n)
-{
-	double sum = 0;
-	size_t most = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		sum += types[i].bytes;
-		most = types[i].bytes > types[most].bytes ? i : most;
-	}
-	return n > 0 && types[most].bytes > sum / 2 ? types[most].type : 0;
-}
-
-static void judge_rows(struct session *session, const struct site_estimate *sites, size_t n_sites,
-		       const struct site_type *types, size_t n_types, bool zombies,
-		       double time_seconds, struct judgement *ret)
-{
-	for (uint32_t i = 0, at = 0; i < n_sites; i++) {
-		uint32_t first = at;
-
-		while (at < n_types && types[at].site == i)
-			at++;
-		if (sites[i].bytes.value >= 1)
-			judge_estimate(session,
-				       zombies ? zombies_key(session, i) :
-						 stacks_site(session->stacks, i)->key,
-				       &sites[i], main_type(types + first, at - first),
-				       time_seconds, &ret[i]);
-	}
 }
 
 static int add_rows(struct session *session, const struct site_estimate *sites, size_t n_sites,
@@ -388,7 +245,12 @@ static int add_rows(struct session *session, const struct site_estimate *sites, 
 	r = sampling_types(session, time_seconds, zombies, &types, &n_types);
 	if (r < 0)
 		return r;
-	judge_rows(session, sites, n_sites, types, n_types, zombies, time_seconds, judgements);
+	r = sampling_verdicts(session,
+			      &(struct sampled_rows){ sites, types, n_sites, n_types, zombies,
+						      time_seconds },
+			      judgements);
+	if (r < 0)
+		return r;
 	r = zombies ? 0 : sampling_findings(sites, judgements, n_sites, findings);
 	for (uint32_t i = 0; r >= 0 && i < n_sites; i++) {
 		size_t first = at;
@@ -475,5 +337,5 @@ void sampling_add_facts(const struct session *session, double time_seconds,
 	snapshot->python_live_bytes = sampling->totals.live_bytes;
 	snapshot->python_live_blocks = sampling->totals.live_blocks;
 	snapshot->python_growth_bytes_per_second =
-		judgement_of(session, SESSION_HEAP_KEY).growth_bytes_per_second;
+		sampling_judgement(session, SESSION_HEAP_KEY).growth_bytes_per_second;
 }

@@ -183,7 +183,9 @@ void sampling_refocus(struct session *session, double now)
 	struct sampling *sampling = session->sampling;
 
 	sampling_cut_strata(session, now);
-	sampling->clocks[GOVERNOR_GROUP_FOCUS] = (struct sampling_clock){0};
+	/* The old ones' weights have the error that they had, until new ones tell. */
+	sampling->clocks[GOVERNOR_GROUP_FOCUS] = (struct sampling_clock){
+		.relative_error = sampling->clocks[GOVERNOR_GROUP_FOCUS].relative_error};
 	sampling->covered_until[GOVERNOR_GROUP_FOCUS] = now;
 }
 
@@ -210,6 +212,7 @@ int sampling_open_group(struct session *session, const struct governor_step *ste
 		sampling->open_window = opening->window;
 		sampling->window_group = step->group;
 		sampling->window_sightings_before = 0;
+		sampling->beginning_position = UINT64_MAX;
 	}
 	r = sampling_has_room(session, now) ? sampling_open_sites(session, step) : -ENOSPC;
 	if (r < 0) {
@@ -245,6 +248,7 @@ static void arm(struct session *session, unsigned group, double now)
 
 	opening->arming = false;
 	opening->opened = now;
+	sampling->beginning_position = capture_produced(session->capture);
 	sampling_refill(session, group, opening->hits_max);
 	opening->hits = sampling_group_hits(session, group);
 	opening->always_on_hits = always_on_hits(session);
@@ -283,13 +287,8 @@ static double stratum_of(struct sampling *sampling, const struct sampling_openin
 	return fmax(seconds, closed - opening->opened);
 }
 
-/*
- * The window has seen what it was to see, and its sites are still in, silent.
- * What it has seen is looked at now: until they are out, which takes tens of
- * milliseconds, what leaks would take the places of what has just been freed.
- */
-static void end_window(struct session *session, struct sampling_opening *opening, double now,
-		       bool look)
+/* All that the window is to see has been taken from the ring. */
+static void end_window(struct session *session, const struct sampling_opening *opening, double now)
 {
 	struct sampling *sampling = session->sampling;
 	const struct window_facts facts = {
@@ -303,12 +302,21 @@ static void end_window(struct session *session, struct sampling_opening *opening
 		.learning = opening->learning,
 		.progress = opening->learning ? opening->own_seconds : 0,
 	};
-	uint64_t began_ns;
 
 	samples_window_end(sampling->samples, &facts);
-	began_ns = clock_monotonic_ns();
-	if (look && !opening->learning)
-		sampling_look(session, now, false);
+}
+
+/*
+ * What the window has seen is looked at while its sites are in and tell: what
+ * leaks meanwhile takes the places of what has just been freed, and is seen
+ * doing so.  Behind their end it would pass for what was there before.
+ */
+static void look_before_silence(struct session *session, struct sampling_opening *opening,
+				double now)
+{
+	uint64_t began_ns = clock_monotonic_ns();
+
+	sampling_look_at_window(session, opening->window, now);
 	opening->look_seconds = (double)(clock_monotonic_ns() - began_ns) / NS_PER_SECOND;
 }
 
@@ -333,31 +341,39 @@ static void settle_window(struct session *session, struct sampling_opening *open
 	sampling->windows++;
 }
 
+/* How far the target came, as long as nothing but the window itself held it up. */
+static void measure_window(struct session *session, unsigned group, double now)
+{
+	struct sampling_opening *opening = &session->sampling->openings[group];
+	struct capture_group_use use;
+
+	sampling_group_use(session, group, &use);
+	opening->limited = use.limited;
+	opening->own_seconds = fmax(now - opening->opened -
+					    (double)(use.hits - opening->hits) *
+						    session->hit_seconds,
+				    OWN_SECONDS_MIN);
+	if (!opening->learning)
+		clock_add(session, opening, use.hits, now, &session->sampling->clocks[group]);
+}
+
 /* look: there is time to look at what a window has seen before its sites go out. */
 static void closing_begins(struct session *session, unsigned group, double now, bool look)
 {
 	struct sampling *sampling = session->sampling;
 	struct sampling_opening *opening = &sampling->openings[group];
-	struct capture_group_use use;
 
 	if (opening->arming)
 		arm(session, group, now);
-	if (opening->window) {
-		sampling_group_use(session, group, &use);
-		opening->limited = use.limited;
-		sampling_refill(session, group, CAPTURE_SILENT);
-		opening->own_seconds =
-			fmax(now - opening->opened -
-				     (double)(use.hits - opening->hits) * session->hit_seconds,
-			     OWN_SECONDS_MIN);
-		if (!opening->learning)
-			clock_add(session, opening, use.hits, now, &sampling->clocks[group]);
-	}
-	tell_sites(session, group, SAMPLE_SITE_OFF);
+	if (opening->window)
+		measure_window(session, group, now);
 	sampling->closing_position = capture_produced(session->capture);
+	tell_sites(session, group, SAMPLE_SITE_OFF);
 	if (opening->window) {
-		session_drain(session);
-		end_window(session, opening, now, look);
+		end_window(session, opening, now);
+		if (look && !opening->learning)
+			look_before_silence(session, opening, now);
+		sampling_refill(session, group, CAPTURE_SILENT);
 	}
 }
 

@@ -246,6 +246,8 @@ void session_stop(struct session *session)
 		capture_counters(session->capture, &session->counters);
 		capture_detach(session->capture);
 	}
+	if (session->sampling)
+		turn_leave(session->options.turn);
 	if (session->state != SESSION_OPEN) /* one that never began is not in the recording */
 		recorded_mark(session, RECORDING_STOPPED, 0, 0);
 	session->state = SESSION_STOPPED;

@@ -3,6 +3,23 @@
 
 #include <stddef.h>
 
+void turn_join(struct turn *turn)
+{
+	if (turn)
+		turn->n_sharing++;
+}
+
+void turn_leave(struct turn *turn)
+{
+	if (turn && turn->n_sharing)
+		turn->n_sharing--;
+}
+
+unsigned turn_sharing(const struct turn *turn)
+{
+	return turn && turn->n_sharing ? turn->n_sharing : 1;
+}
+
 bool turn_take(struct turn *turn, const void *who, uint64_t now_ns)
 {
 	bool is_awaited;

@@ -18,7 +18,14 @@ struct turn {		    /* zeroed: free */
 	const void *holder; /* NULL: nobody */
 	const void *next;   /* who asked while it was taken; NULL: nobody */
 	uint64_t next_until_ns;
+	unsigned n_sharing; /* sessions */
 };
+
+/* What windows may take of the host is shared by those that have joined. */
+void turn_join(struct turn *turn);
+void turn_leave(struct turn *turn);
+/* At least 1. */
+unsigned turn_sharing(const struct turn *turn);
 
 /* now_ns: monotonic. A NULL turn is everybody's. */
 bool turn_take(struct turn *turn, const void *who, uint64_t now_ns);

@@ -27,6 +27,27 @@ static void full_windows_take_their_share_of_time_at_most(void **state)
 	world_done(&world);
 }
 
+/* Sites go in and out at the cost of the whole host: a hundred sessions share what one may take. */
+static void what_windows_take_of_the_host_is_shared(void **state)
+{
+	size_t alone = 0, shared = 0;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		world_init(&world, 100, 0.2, 43);
+		for (size_t j = 0; j < 100; j++)
+			world.rates[j] = 2000;
+		world_begin(&world, 300);
+		if (i == 1)
+			governor_note_sharing(world.governor, 100);
+		world_run_until(&world, 300);
+		*(i == 0 ? &alone : &shared) = windows_of(GOVERNOR_GROUP_CREATIONS);
+		world_done(&world);
+	}
+	assert_true(alone >= 20);
+	assert_in_range(shared, 1, alone / 2);
+}
+
 static void goes_idle(struct world *changing)
 {
 	for (size_t i = 0; i < 20; i++)
@@ -411,6 +432,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(full_windows_take_their_share_of_time_at_most),
+		cmocka_unit_test(what_windows_take_of_the_host_is_shared),
 		cmocka_unit_test(who_goes_idle_is_left_alone),
 		cmocka_unit_test(reallocs_two_ends_go_together),
 		cmocka_unit_test(quiet_targets_get_longer_windows),

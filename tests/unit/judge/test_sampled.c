@@ -155,6 +155,44 @@ static void a_heap_that_may_grow_makes_no_leak(void **state)
 	assert_int_equal(verdict(&evidence), VERDICT_GROWING);
 }
 
+/* Of the type that leaks at another line, a few samples stand for what that line has made. */
+static void a_small_part_of_what_another_line_has_is_noise(void **state)
+{
+	struct sampled_evidence evidence = leaking();
+
+	(void)state;
+	evidence.objects_gained = INFINITY;
+	evidence.objects = evidence.objects_of_first = 1000;
+	assert_int_equal(verdict(&evidence), VERDICT_LEAK);
+	evidence.objects_of_first = 1000 / (SAMPLED_OF_FIRST_MIN * 0.9);
+	assert_int_equal(verdict(&evidence), VERDICT_STABLE);
+	evidence.objects_of_first = 1000 / (SAMPLED_OF_FIRST_MIN * 1.1);
+	assert_int_equal(verdict(&evidence), VERDICT_LEAK);
+	/* What is seen whole is no noise, however small. */
+	evidence.objects_of_first = 1e9;
+	evidence.exact = true;
+	evidence.own.verdict = VERDICT_LEAK;
+	assert_int_equal(verdict(&evidence), VERDICT_LEAK);
+}
+
+static void a_line_keeps_no_more_of_a_type_than_the_heap_has(void **state)
+{
+	struct sampled_evidence evidence = leaking();
+
+	(void)state;
+	evidence.objects = evidence.objects_of_first = 1000;
+	evidence.objects_gained = 900;
+	assert_int_equal(verdict(&evidence), VERDICT_LEAK);
+	evidence.objects_gained = 100;
+	assert_int_equal(verdict(&evidence), VERDICT_STABLE);
+	evidence.objects_gained = -500; /* there are fewer than there ever were */
+	assert_int_equal(verdict(&evidence), VERDICT_STABLE);
+	/* One object that grows: of those there are no more. */
+	evidence.objects = evidence.objects_of_first = 0;
+	evidence.objects_gained = 0;
+	assert_int_equal(verdict(&evidence), VERDICT_LEAK);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -167,6 +205,8 @@ int main(void)
 		cmocka_unit_test(what_is_sampled_follows_the_whole),
 		cmocka_unit_test(a_hundredth_of_the_growth_is_not_worth_a_verdict),
 		cmocka_unit_test(a_heap_that_may_grow_makes_no_leak),
+		cmocka_unit_test(a_small_part_of_what_another_line_has_is_noise),
+		cmocka_unit_test(a_line_keeps_no_more_of_a_type_than_the_heap_has),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

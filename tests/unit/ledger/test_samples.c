@@ -171,6 +171,35 @@ TEST(what_comes_after_a_windows_end_only_ends_what_was_there)
 		-EINVAL);
 }
 
+/* While a window's look goes on its sites still tell: a place that was taken anew is no survivor. */
+TEST(a_windows_look_is_at_its_own_and_hears_of_what_comes_meanwhile)
+{
+	struct sample_due due[64];
+	struct sample_seen seen[64];
+	size_t n;
+
+	see_cold(samples, 0x1000, A, 0); /* due as well, and none of the window's */
+	window(samples, 1, 40, B, true, 5);
+	n = samples_due_of_window(samples, 1, 5.03, due, 64);
+	assert_int_equal(n, 36);
+	for (size_t i = 0; i < n; i++) {
+		assert_int_not_equal(due[i].address, 0x1000);
+		seen[i] = (struct sample_seen){.handle = due[i].handle,
+					       .answer = SAMPLE_LIVE,
+					       .type = DICT,
+					       .size_bytes = 64,
+					       .size_class = 3};
+	}
+	see(samples, due[0].address, C, 1, SAMPLE_WINDOW, 5.03);
+	samples_looked(samples, 5.03, seen, n);
+	assert_int_equal(totals_of(samples).became_samples, 35);
+	assert_true(bytes_of(samples, C, 7) == 0);
+	assert_int_equal(samples_due_of_window(samples, 1, 5.04, due, 64), 0);
+	assert_int_equal(samples_due_of_window(samples, 0, 9, due, 64), 0);
+	assert_int_equal(samples_due_of_window(samples, 77, 9, due, 64), 0);
+	assert_int_equal(look(samples, 5.05, everything_lives), 1);
+}
+
 TEST(a_window_counts_when_its_weight_is_known)
 {
 	const struct window_facts facts = {
@@ -451,6 +480,7 @@ int main(void)
 		cmocka_unit_test(a_newer_sighting_at_the_address_ends_the_older),
 		cmocka_unit_test(a_windows_samples_weigh_what_was_not_looked_at),
 		cmocka_unit_test(what_comes_after_a_windows_end_only_ends_what_was_there),
+		cmocka_unit_test(a_windows_look_is_at_its_own_and_hears_of_what_comes_meanwhile),
 		cmocka_unit_test(a_window_counts_when_its_weight_is_known),
 		cmocka_unit_test(looks_come_at_growing_ages),
 		cmocka_unit_test(each_answer_has_its_own_consequence),

@@ -61,12 +61,31 @@ static void nobody_waits_for_ever(void **state)
 	assert_true(turn_take(&turn, &a, TURN_WAIT_NS + 3));
 }
 
+static void what_windows_may_take_is_shared(void **state)
+{
+	struct turn turn = {0};
+
+	(void)state;
+	assert_int_equal(turn_sharing(&turn), 1);
+	turn_join(&turn);
+	assert_int_equal(turn_sharing(&turn), 1);
+	turn_join(&turn);
+	assert_int_equal(turn_sharing(&turn), 2);
+	turn_leave(&turn);
+	turn_leave(&turn);
+	turn_leave(&turn);
+	assert_int_equal(turn_sharing(&turn), 1);
+}
+
 static void without_a_turn_everybody_may(void **state)
 {
 	(void)state;
 	assert_true(turn_take(NULL, &a, 0));
 	assert_true(turn_take(NULL, &b, 0));
 	turn_give(NULL, &a);
+	turn_join(NULL);
+	assert_int_equal(turn_sharing(NULL), 1);
+	turn_leave(NULL);
 }
 
 int main(void)
@@ -75,6 +94,7 @@ int main(void)
 		cmocka_unit_test(windows_open_one_at_a_time),
 		cmocka_unit_test(whoever_waits_goes_before_the_last_holder),
 		cmocka_unit_test(nobody_waits_for_ever),
+		cmocka_unit_test(what_windows_may_take_is_shared),
 		cmocka_unit_test(without_a_turn_everybody_may),
 	};
 
