@@ -171,7 +171,7 @@ TEST(what_comes_after_a_windows_end_only_ends_what_was_there)
 		-EINVAL);
 }
 
-/* While a window's look goes on its sites still tell: a place that was taken anew is no survivor. */
+/* While a window's look goes on its sites still tell: a place that is taken anew is no survivor. */
 TEST(a_windows_look_is_at_its_own_and_hears_of_what_comes_meanwhile)
 {
 	struct sample_due due[64];
