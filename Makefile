@@ -168,15 +168,20 @@ asan:
 # --- tests on real processes, and on the tree -------------------------------------------------
 pytest_in = PYLEAKD=$(abspath $(BUILD)/pyleakd) BUILD=$(BUILD) $(PYTEST) $(1)
 
-.PHONY: check-golden
-check-golden: all
-	@if ls tests/golden/test_*.py > /dev/null 2>&1; then $(call pytest_in,-q tests/golden); \
-	else echo "no golden tests"; fi
-
 ## check-system: real interpreters, real leaks, the real kernel (as root)
-.PHONY: check-system
+# Most of it is waiting for sessions to end: two halves side by side, told one after the other.
+.PHONY: check-system check-system-continuous check-system-others
 check-system: all
-	$(call pytest_in,-q tests/system)
+	+$(MAKE) --no-print-directory -k -j2 --output-sync=target \
+		check-system-continuous check-system-others
+
+CONTINUOUS_TESTS = $(sort $(wildcard $(addprefix tests/system/test_, \
+	sampled*.py daemon*.py cli*.py live_view*.py)))
+check-system-continuous:
+	$(call pytest_in,-q $(CONTINUOUS_TESTS))
+
+check-system-others:
+	$(call pytest_in,-q tests/system $(addprefix --ignore=,$(CONTINUOUS_TESTS)))
 
 ## lint: the rules of the house that a machine can check
 .PHONY: lint
@@ -187,18 +192,18 @@ lint: $(ARCHIVES)
 check-tools:
 	$(PYTEST) -q tools
 
-## check: everything: set-up, build, units, golden, lint, sanitizers, fuzzers shortly, system (as root)
+## check: everything: set-up, build, units, lint, sanitizers, fuzzers shortly, system (as root)
 .PHONY: check
 check: deps
 	+$(MAKE) --no-print-directory -j$(JOBS) all unit-programs
 	+$(MAKE) --no-print-directory interpreters
-	+$(MAKE) --no-print-directory -k -j1 lint check-tools check-golden fuzz-short asan check-unit check-system
+	+$(MAKE) --no-print-directory -k -j1 lint check-tools fuzz-short asan check-unit check-system
 
 ## check-fast: what needs neither root nor the kernel nor the network
 .PHONY: check-fast
 check-fast:
 	+$(MAKE) --no-print-directory -j$(JOBS) all unit-programs
-	+$(MAKE) --no-print-directory -k -j1 lint check-tools check-golden check-unit
+	+$(MAKE) --no-print-directory -k -j1 lint check-tools check-unit
 
 ## demo: a leaky service on the stock interpreter, and pyleakd beside it for half a minute (as root)
 .PHONY: demo

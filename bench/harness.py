@@ -39,20 +39,24 @@ START_SECONDS = 180  # on a busy machine
 
 # --- services ---
 
+def stock():
+    return support.Interpreter(f"stock-3.11\t{PYTHON}\t/\t{PYTHON}")
+
+
 class Service:
     """One of the services under load; `with` starts it and ends it.
 
     work: requests so far, cpu: seconds of the target's processes, leaked: calls by shape.
     """
 
-    def __init__(self, name, leaks="", options=(), environment=None):
+    def __init__(self, name, leaks="", options=(), environment=None, interpreter=stock):
         self.name, self.leaks = name, leaks
-        self.options = list(options)
+        self.options, self.interpreter = list(options), interpreter
         self.environment = environment or {}
         self.pids = []
 
     def __enter__(self):
-        python = support.Interpreter(f"stock-3.11\t{PYTHON}\t/\t{PYTHON}")
+        python = self.interpreter()
         python.command += self.options
         self.program = support.Program(python, WORKLOADS, "service.py", self.name, self.leaks,
                                        env=support.environment(**self.environment))

@@ -375,6 +375,23 @@ static void look_for_exec(struct session *session)
 		take_record(session, &exec.header, sizeof(exec));
 }
 
+/*
+ * The kernel finds the breakpoints' process by its first thread (uprobe_multi_link_filter(),
+ * kernel/trace/bpf_trace.c, 6.18): with that gone, whoever else takes its own out of the same
+ * file takes ours along.
+ */
+static void note_leader(struct session *session)
+{
+	static const char why[] = "its first thread has ended in the session: another session on "
+				  "the same interpreter may have taken breakpoints out";
+
+	for (size_t i = 0; i < session->n_refusals; i++)
+		if (strcmp(session->refusals[i].why, why) == 0)
+			return;
+	if (process_leader_is_gone(session->facts.pid))
+		session_refuse(session, "probes", "%s", why);
+}
+
 int session_tick(struct session *session, double time_seconds, enum session_look look)
 {
 	int r;
@@ -383,8 +400,10 @@ int session_tick(struct session *session, double time_seconds, enum session_look
 		r = session_drain(session);
 		if (r < 0)
 			return r;
-		if (!session_is_over(session))
+		if (!session_is_over(session)) {
 			tell_threads(session);
+			note_leader(session);
+		}
 		session_refresh_stacks(session, time_seconds);
 		capture_counters(session->capture, &session->counters);
 	}

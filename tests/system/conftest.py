@@ -8,6 +8,7 @@ its reason. REQUIRE="root btf ..." lists those whose absence is a failure (CI se
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -140,7 +141,15 @@ def _marked_processes():
             continue
 
 
+def _hear_signals_again():
+    """What a shell's background, or nohup, ignores, programs that tests start would ignore too."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def pytest_sessionstart(session):
+    _hear_signals_again()
     session.config.links_before = support.bpf_links() if os.geteuid() == 0 else {}
 
 

@@ -108,4 +108,5 @@ def test_what_does_not_leak_does_not_grow_in_the_long_run(name, stock):
     if name == "stable_sawtooth":
         pytest.skip("the truth is measured without the collector")
     one, two = truths(name, stock, 2000, 4000)
-    assert two["bytes"] - one["bytes"] < 4000, (one, two)
+    # Two bytes a call are what the C library makes of it; the least that leaks is 16.
+    assert two["bytes"] - one["bytes"] < 4 * 2000, (one, two)
