@@ -66,7 +66,7 @@ struct sampling_opening {
 	bool arming; /* its sites are in, and say nothing before arm_at */
 	double arm_at, attach_seconds;
 	double own_seconds; /* of the target, without what the probes took */
-	double look_seconds; /* at what it saw, before its sites went out */
+	double look_seconds; /* at what it saw, while its sites were still in and told */
 	uint64_t hits_max;
 	uint64_t hits, always_on_hits, cpu_ns; /* so far, when it was open */
 };

@@ -382,20 +382,20 @@ static void closing_ends(struct session *session, unsigned group,
 {
 	struct sampling *sampling = session->sampling;
 	struct sampling_opening *opening = &sampling->openings[group];
-	double detach_seconds = (double)(clock_monotonic_ns() - began_ns) / NS_PER_SECOND;
+	double passed = (double)(clock_monotonic_ns() - began_ns) / NS_PER_SECOND;
+	double detach_seconds = fmax(passed - opening->look_seconds, 0);
 
-	detach_seconds = fmax(detach_seconds - opening->look_seconds, 0);
 	if (opening->window) {
 		sampling->closing_position = use->produced_at_closing;
 		session_drain(session);
-		settle_window(session, opening, now, now + detach_seconds);
+		settle_window(session, opening, now, now + passed);
 	}
 	sampling->closing_position = UINT64_MAX;
 	opening->open = false;
 	for (size_t i = 0; i < sampling->n_sites; i++)
 		if (sampling->group_of_site[i] == group)
 			sampling->group_of_site[i] = SAMPLING_NO_GROUP;
-	governor_note_closed(sampling->governor, group, now + detach_seconds, detach_seconds,
+	governor_note_closed(sampling->governor, group, now + passed, detach_seconds,
 			     use->hits, opening->window ? opening->limited : use->limited);
 }
 
