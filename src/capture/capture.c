@@ -130,6 +130,7 @@ void capture_free(struct capture *capture)
 		return;
 	capture_detach(capture);
 	windows_done(capture);
+	capture_time_programs(capture, false);
 	for (size_t i = 0; i < capture->n_files; i++)
 		probed_file_done(&capture->files[i]);
 	tracefs_kept_done(&capture->kept);
@@ -396,11 +397,27 @@ int capture_programs(const struct capture *capture, struct capture_program *ret,
 			return -errno;
 		ret[n++] = (struct capture_program){
 			.name = bpf_program__name(program),
+			.of_site = bpf_program__type(program) == BPF_PROG_TYPE_KPROBE,
 			.runs = info.run_cnt,
 			.run_ns = info.run_time_ns,
 		};
 	}
 	return (int)n;
+}
+
+int capture_time_programs(struct capture *capture, bool on)
+{
+	if (!on && capture->statistics > 0)
+		close(TAKE_FD(capture->statistics));
+	if (!on)
+		capture->statistics = 0;
+	if (!on || capture->statistics > 0)
+		return 0;
+	capture->statistics = bpf_enable_stats(BPF_STATS_RUN_TIME);
+	if (capture->statistics > 0)
+		return 0;
+	capture->statistics = 0;
+	return -errno;
 }
 
 /*

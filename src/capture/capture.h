@@ -160,11 +160,17 @@ void capture_mappings(struct capture *capture, bool told);
  */
 struct capture_program {
 	const char *name;
+	bool of_site; /* run at hits of sites; otherwise at calls and events of the kernel's */
 	uint64_t runs;
 	uint64_t run_ns;
 };
 #define CAPTURE_PROGRAMS_MAX 24
 int capture_programs(const struct capture *capture, struct capture_program *ret, size_t max);
+/*
+ * Turns them on or off, for all programs of the host; some 50 ns a run.  Off with the capture's
+ * end.  -EPERM without CAP_SYS_ADMIN.
+ */
+int capture_time_programs(struct capture *capture, bool on);
 
 /* A code object's address was re-used: stacks that are seen again are sent again. */
 int capture_forget_stacks(struct capture *capture);

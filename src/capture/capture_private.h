@@ -93,6 +93,7 @@ struct capture {
 	struct ring_buffer *ring;
 	struct bpf_link *host_links[HOST_LINKS_MAX];
 	size_t n_host_links;
+	int statistics; /* of programs' run time, a file; 0: off */
 	size_t n_attached;
 	struct tracefs_kept kept; /* events that were groups' */
 

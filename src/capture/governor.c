@@ -483,6 +483,11 @@ void governor_pause(struct governor *governor, double now, double seconds)
 	streams_pause(governor, governor->paused_until);
 }
 
+void governor_note_hit_seconds(struct governor *governor, double seconds)
+{
+	governor->hit = seconds;
+}
+
 void governor_note_sharing(struct governor *governor, unsigned n_sessions)
 {
 	governor->n_sharing = n_sessions ? n_sessions : 1;

@@ -128,6 +128,8 @@ void governor_windows_only(struct governor *governor, double now, bool only);
  * threads; until told, that). One that mostly waits has as much less to lose.
  */
 void governor_note_running(struct governor *governor, double share);
+/* A hit costs so much now: as was measured lately in the target itself. > 0. */
+void governor_note_hit_seconds(struct governor *governor, double seconds);
 /* So many sessions share what windows may take of the host; until told, 1. */
 void governor_note_sharing(struct governor *governor, unsigned n_sessions);
 /* A higher budget for a while: at most a minute in ten; returns the seconds granted. */

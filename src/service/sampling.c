@@ -238,6 +238,7 @@ static void note_running(struct session *session, double now)
 	sampling->running_cpu_ns = cpu_ns;
 	governor_note_running(sampling->governor, sampling->running);
 	governor_note_sharing(sampling->governor, turn_sharing(session->options.turn));
+	sampling_price_step(session, now);
 }
 
 static void count_hits(struct session *session, double now)

@@ -110,7 +110,8 @@ void sampling_growth_free(struct sampling_growth *growth)
 
 static double hits_per_second(const struct session *session)
 {
-	return SAMPLING_GROWTH_SHARE * session->sampling->budget_ratio / session->hit_seconds;
+	return SAMPLING_GROWTH_SHARE * session->sampling->budget_ratio / SAMPLING_AFTER_RATIO /
+	       session->hit_seconds;
 }
 
 static double credit_max(const struct session *session)
@@ -215,7 +216,8 @@ static double count_pools(struct session *session, struct sampling_growth *growt
 void sampling_growth_count(struct session *session, double now)
 {
 	struct sampling_growth *growth = session->sampling->growth;
-	double seconds = sampling_mappings_count(session, now);
+	/* Calls of the kernel's come back to what they were called from: that is in what they cost. */
+	double seconds = sampling_mappings_count(session, now) / SAMPLING_AFTER_RATIO;
 
 	if (growth->open)
 		seconds += count_pools(session, growth, now);

@@ -54,6 +54,22 @@ struct sampling_mappings {
 	uint64_t too_hot;
 };
 
+/*
+ * A hit costs the target more than the trap and the program: its own code comes back to caches and
+ * branch predictors that others have used.  What targets lose, against what is counted so
+ * (docs/BENCHMARKS.md): 2.2 times a JSON handler, 1.5 to 2.3 a sqlite job, 1.9 to 2.5 numpy and
+ * pandas.  The governor's books are of what is counted, its budget is what is left of the user's.
+ */
+#define SAMPLING_AFTER_RATIO 2.3
+
+/* What a hit costs, as far as it is known. */
+struct sampling_price {
+	bool timed, measured;
+	double since; /* timed or not; 0: never */
+	uint64_t runs, run_ns; /* of the programs, when the timing began */
+	double trap_seconds, program_seconds;
+};
+
 /* One opening of a group. */
 struct sampling_opening {
 	bool open;
@@ -135,6 +151,7 @@ struct sampling {
 	struct sampling_forks forks;
 	struct sampling_room room;
 	struct sampling_mappings mappings;
+	struct sampling_price price;
 	struct sampling_growth *growth; /* probes of what makes the heap larger */
 	/* How much of its time the target runs, lately; NAN: not measured. */
 	double running, running_at;
@@ -195,6 +212,12 @@ void sampling_forks_fade(struct session *session, double time_seconds);
 bool sampling_heap_ended(struct session *session);
 void sampling_add_refusals(const struct session *session, double time_seconds,
 			   struct snapshot *snapshot);
+
+/* sampling_price.c */
+/* What a hit costs until it is measured in the target, seconds. */
+double sampling_price_init(struct sampling_price *price);
+/* Measures it now and then, and tells the governor. */
+void sampling_price_step(struct session *session, double now);
 
 /* sampling_mappings.c */
 /* What they have cost the target since this was asked last, seconds; too much turns them off. */

@@ -101,7 +101,8 @@ static void burst_where_unnamed(struct session *session, const struct site_estim
 	for (size_t i = 0; i < n; i++)
 		named += sites[i].bytes.value - sites[i].growth.bytes;
 	if (named < NAMED_RATIO * gained)
-		governor_burst(sampling->governor, time_seconds, BURST_RATIO, BURST_SECONDS);
+		governor_burst(sampling->governor, time_seconds, 
+			       BURST_RATIO / SAMPLING_AFTER_RATIO, BURST_SECONDS);
 }
 
 static int judge_sites(struct session *session, double time_seconds)
@@ -330,7 +331,8 @@ void sampling_add_facts(const struct session *session, double time_seconds,
 	sampling_add_refusals(session, time_seconds, snapshot);
 	sampling_growth_add_refusals(session, time_seconds, snapshot);
 	snapshot->budget_ratio = sampling->budget_ratio;
-	snapshot->overhead_ratio = governor_overhead_total(sampling->governor, time_seconds);
+	snapshot->overhead_ratio = SAMPLING_AFTER_RATIO *
+				   governor_overhead_total(sampling->governor, time_seconds);
 	snapshot->windows = sampling->windows;
 	if (!sampling->totals_valid)
 		return;

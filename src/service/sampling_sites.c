@@ -13,15 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "capture/kernel.h"
 #include "service/sampling_private.h"
-
-/*
- * What a program does beyond the trap, before it has been measured here: a
- * stack of ten frames that was seen before (docs/BENCHMARKS.md).
- */
-#define PROGRAM_SECONDS 400e-9
-#define TRAP_SECONDS 700e-9 /* where it can't be measured */
 
 /* Functions beyond this size hold creations of unrelated types, as the evaluation loop does. */
 #define CONSTRUCTOR_BYTES_MAX 2048
@@ -102,10 +94,9 @@ int sampling_make_governor(struct session *session, struct sampling *sampling)
 	_cleanup_free_ uint8_t *kinds = calloc(sampling->n_sites + 1, sizeof(*kinds));
 	_cleanup_free_ uint16_t *constructors =
 		malloc((sampling->n_sites + 1) * sizeof(*constructors));
-	double trap_seconds = capture_trap_ns() / NS_PER_SECOND;
 	struct governor_options options = {
-		.budget_ratio = sampling->budget_ratio,
-		.hit_seconds = (trap_seconds > 0 ? trap_seconds : TRAP_SECONDS) + PROGRAM_SECONDS,
+		.budget_ratio = sampling->budget_ratio / SAMPLING_AFTER_RATIO,
+		.hit_seconds = sampling_price_init(&sampling->price),
 		.n_sites = sampling->n_sites,
 		.site_kinds = kinds,
 		.site_constructors = constructors,
