@@ -216,7 +216,7 @@ static double count_pools(struct session *session, struct sampling_growth *growt
 void sampling_growth_count(struct session *session, double now)
 {
 	struct sampling_growth *growth = session->sampling->growth;
-	/* Calls of the kernel's come back to what they were called from: that is in what they cost. */
+	/* Measured with all that comes after a call of the kernel's. */
 	double seconds = sampling_mappings_count(session, now) / SAMPLING_AFTER_RATIO;
 
 	if (growth->open)

@@ -21,7 +21,7 @@
 #define PROGRAM_SECONDS_MAX 10e-6
 /* A trap in code that has the caches to itself is so much slower at most. */
 #define TRAP_SLOWER_MAX 3
-/* Timed until so many runs were seen, or so long; and then not, for the timing costs 50 ns a run. */
+/* Timed until so many runs were seen, or so long; then not, for the timing costs 50 ns a run. */
 #define TIMED_RUNS 5000
 #define TIMED_SECONDS 20.0
 #define UNTIMED_SECONDS 60.0
@@ -78,10 +78,10 @@ static void timing_ends(struct session *session, struct sampling_price *price, d
 	if (runs < RUNS_MIN)
 		return;
 	seconds = fmin(seconds, PROGRAM_SECONDS_MAX);
-	price->program_seconds = price->measured ? price->program_seconds +
-							   PRICE_WEIGHT *
-								   (seconds - price->program_seconds)
-						 : seconds;
+	if (price->measured)
+		seconds = price->program_seconds +
+			  PRICE_WEIGHT * (seconds - price->program_seconds);
+	price->program_seconds = seconds;
 	price->measured = true;
 	session->hit_seconds = hit_seconds(price);
 	governor_note_hit_seconds(session->sampling->governor, session->hit_seconds);

@@ -101,7 +101,7 @@ static void burst_where_unnamed(struct session *session, const struct site_estim
 	for (size_t i = 0; i < n; i++)
 		named += sites[i].bytes.value - sites[i].growth.bytes;
 	if (named < NAMED_RATIO * gained)
-		governor_burst(sampling->governor, time_seconds, 
+		governor_burst(sampling->governor, time_seconds,
 			       BURST_RATIO / SAMPLING_AFTER_RATIO, BURST_SECONDS);
 }
 
