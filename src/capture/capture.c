@@ -130,7 +130,6 @@ void capture_free(struct capture *capture)
 		return;
 	capture_detach(capture);
 	windows_done(capture);
-	capture_time_programs(capture, false);
 	for (size_t i = 0; i < capture->n_files; i++)
 		probed_file_done(&capture->files[i]);
 	tracefs_kept_done(&capture->kept);
@@ -330,6 +329,7 @@ void capture_detach(struct capture *capture)
 	for (size_t i = 0; i < capture->n_files; i++)
 		links_detach(&capture->files[i].all, NULL);
 	links_detach_host(capture); /* last: forks are told of while there are breakpoints */
+	capture_time_programs(capture, false);
 	if (capture->memory_fd >= 0)
 		close(TAKE_FD(capture->memory_fd));
 	capture->n_attached = 0;

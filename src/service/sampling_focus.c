@@ -175,6 +175,9 @@ double focus_gained_objects(const struct focus *focus, uint64_t type)
 	if (!focus->last)
 		return INFINITY;
 	objects = (double)count_of(focus->last, focus->n_last, type).objects;
+	/* Never counted: of some types the heap does not tell that they are objects. */
+	if (!first && objects <= 0)
+		return INFINITY;
 	if (focus->shift)
 		error = DRAWN_OBJECTS_MIN + 2 * sqrt(objects);
 	return scale * (objects + error) - (first ? focus->least[first - focus->first] : 0);

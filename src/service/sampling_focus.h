@@ -31,7 +31,7 @@ void sampling_focus_step(struct session *session, double time_seconds);
 /* Whether there are more and more of a type, by the heap alone; warming: it was never told. */
 void focus_judge(const struct focus *focus, uint64_t type, struct judgement *ret);
 
-/* Objects of a type, more than there were when there were least, at most; INFINITY: no look yet. */
+/* Objects of a type, more than there were when there were least, at most; INFINITY: not known. */
 double focus_gained_objects(const struct focus *focus, uint64_t type);
 
 /* Bytes that objects of types that grow have gained since the start, raw buffers left out. */

@@ -46,7 +46,7 @@ double sampling_price_init(struct sampling_price *price)
 	return hit_seconds(price);
 }
 
-static void count_runs(const struct session *session, uint64_t *ret_runs, uint64_t *ret_ns)
+static int count_runs(const struct session *session, uint64_t *ret_runs, uint64_t *ret_ns)
 {
 	struct capture_program programs[CAPTURE_PROGRAMS_MAX];
 	int n = capture_programs(session->capture, programs, CAPTURE_PROGRAMS_MAX);
@@ -56,15 +56,17 @@ static void count_runs(const struct session *session, uint64_t *ret_runs, uint64
 		*ret_runs += programs[i].of_site ? programs[i].runs : 0;
 		*ret_ns += programs[i].of_site ? programs[i].run_ns : 0;
 	}
+	return n < 0 ? n : 0;
 }
 
 static void timing_begins(struct session *session, struct sampling_price *price, double now)
 {
 	price->since = now;
 	/* Without the right to it what was measured on the program's own loop stands. */
-	price->timed = capture_time_programs(session->capture, true) == 0;
-	if (price->timed)
-		count_runs(session, &price->runs, &price->run_ns);
+	price->timed = capture_time_programs(session->capture, true) == 0 &&
+		       count_runs(session, &price->runs, &price->run_ns) == 0;
+	if (!price->timed)
+		capture_time_programs(session->capture, false);
 }
 
 static void timing_ends(struct session *session, struct sampling_price *price, double now,
@@ -77,7 +79,8 @@ static void timing_ends(struct session *session, struct sampling_price *price, d
 	price->since = now;
 	if (runs < RUNS_MIN)
 		return;
-	seconds = fmin(seconds, PROGRAM_SECONDS_MAX);
+	/* Runs of a silent group, which return at once, are among them. */
+	seconds = fmin(fmax(seconds, PROGRAM_SECONDS), PROGRAM_SECONDS_MAX);
 	if (price->measured)
 		seconds = price->program_seconds +
 			  PRICE_WEIGHT * (seconds - price->program_seconds);
@@ -97,7 +100,8 @@ void sampling_price_step(struct session *session, double now)
 			timing_begins(session, price, now);
 		return;
 	}
-	count_runs(session, &runs, &run_ns);
+	if (count_runs(session, &runs, &run_ns) < 0)
+		runs = price->runs; /* what was timed is not known */
 	runs -= price->runs;
 	run_ns -= price->run_ns;
 	if (runs >= TIMED_RUNS || now - price->since >= TIMED_SECONDS)

@@ -149,10 +149,14 @@ static int find_first(const struct sampled_rows *rows, struct table *first)
 	const struct site_type *types = rows->types;
 
 	for (size_t i = 0; i < rows->n_types && types[i].site < rows->n_sites; i++) {
-		double ratio = site_calibrated_ratio(&rows->sites[types[i].site]);
+		const struct site_estimate *site = &rows->sites[types[i].site];
+		double ratio = site_calibrated_ratio(site);
 		uint64_t objects = (uint64_t)llround(fmin(ratio * types[i].objects, 1e15));
 		uint64_t *most = types[i].type ? table_find(first, types[i].type) : NULL;
 
+		/* Where growth has the say, what was seen of it has not been calibrated. */
+		if (site->growth.bytes > 0)
+			continue;
 		if (most)
 			*most = objects > *most ? objects : *most;
 		else if (types[i].type && table_put(first, types[i].type, objects) == -ENOMEM)
