@@ -50,3 +50,28 @@ side_index() {
 	APT_CONFIG=$dir/apt.conf apt-get update -qq -o APT::Update::Error-Mode=any >&2 || return 1
 	touch "$dir/fresh"
 }
+
+# unpack_root ROOT DEBS PACKAGE...: the packages as a root for chroot, by the index that APT_CONFIG
+# names; unpacking follows the links of a merged /usr. What has been downloaded is in DEBS.
+unpack_root() {
+	local root=$1 debs=$2 package deb
+	shift 2
+	rm -rf "$root"
+	mkdir -p "$root"/usr/{bin,sbin,lib,lib64} "$root"/{dev,proc,tmp,etc} "$debs"
+	for package in bin sbin lib lib64; do
+		ln -s "usr/$package" "$root/$package"
+	done
+	(cd "$debs" && apt-get download -qq "$@" >&2) || return 1
+	for package in "$@"; do
+		deb=$(find "$debs" -name "${package}_*.deb" | head -n 1)
+		[ -n "$deb" ] || return 1
+		dpkg-deb --fsys-tarfile "$deb" |
+			tar -x --keep-directory-symlink -C "$root" \
+				--exclude './usr/share/doc*' ||
+			return 1
+	done
+	chmod 1777 "$root/tmp"
+	mknod -m 666 "$root/dev/null" c 1 3 2>/dev/null
+	mknod -m 666 "$root/dev/urandom" c 1 9 2>/dev/null
+	return 0
+}

@@ -38,31 +38,14 @@ closure() {
 		sed 's/:amd64$//' | sort -u
 }
 
-# Every package of a suite is downloaded once; unpacking it follows the links of a merged /usr.
 unpack() {
-	local version=$1 root=$2 debs=$3 package deb
+	local version=$1 root=$2 debs=$3
 	local -a packages
 	mapfile -t packages < <(closure "$version")
 	if ! printf '%s\n' "${packages[@]}" | grep -qx "python$version-minimal"; then
 		return 1
 	fi
-	rm -rf "$root"
-	mkdir -p "$root"/usr/{bin,sbin,lib,lib64} "$root"/{dev,proc,tmp,etc} "$debs"
-	for package in bin sbin lib lib64; do
-		ln -s "usr/$package" "$root/$package"
-	done
-	(cd "$debs" && apt-get download -qq "${packages[@]}") || return 1
-	for package in "${packages[@]}"; do
-		deb=$(find "$debs" -name "${package}_*.deb" | head -n 1)
-		[ -n "$deb" ] || return 1
-		dpkg-deb --fsys-tarfile "$deb" |
-			tar -x --keep-directory-symlink -C "$root" \
-				--exclude './usr/share/doc*' ||
-			return 1
-	done
-	chmod 1777 "$root/tmp"
-	mknod -m 666 "$root/dev/null" c 1 3 2>/dev/null
-	mknod -m 666 "$root/dev/urandom" c 1 9 2>/dev/null
+	unpack_root "$root" "$debs" "${packages[@]}" || return 1
 	chroot "$root" /usr/sbin/ldconfig 2>/dev/null
 	chroot "$root" "/usr/bin/python$version" \
 		-c 'import json, re, decimal, sqlite3, ctypes, zlib'

@@ -29,27 +29,11 @@ closure() {
 
 # What has been downloaded stays until the root is whole: apt-get takes no file twice.
 unpack() {
-	local root=$1 debs=$2 package deb
+	local root=$1 debs=$2
 	local -a packages
 	mapfile -t packages < <(closure)
 	printf '%s\n' "${packages[@]}" | grep -qx 'python3-memray' || return 1
-	rm -rf "$root"
-	mkdir -p "$root"/usr/{bin,sbin,lib,lib64} "$root"/{dev,proc,tmp,etc} "$debs"
-	for package in bin sbin lib lib64; do
-		ln -s "usr/$package" "$root/$package"
-	done
-	(cd "$debs" && apt-get download -qq "${packages[@]}" >&2) || return 1
-	for package in "${packages[@]}"; do
-		deb=$(find "$debs" -name "${package}_*.deb" | head -n 1)
-		[ -n "$deb" ] || return 1
-		dpkg-deb --fsys-tarfile "$deb" |
-			tar -x --keep-directory-symlink -C "$root" \
-				--exclude './usr/share/doc*' ||
-			return 1
-	done
-	chmod 1777 "$root/tmp"
-	mknod -m 666 "$root/dev/null" c 1 3 2>/dev/null
-	mknod -m 666 "$root/dev/urandom" c 1 9 2>/dev/null
+	unpack_root "$root" "$debs" "${packages[@]}" || return 1
 	chroot "$root" /usr/bin/python3.13 -c 'import memray, memray.commands'
 }
 

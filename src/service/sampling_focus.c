@@ -119,13 +119,18 @@ double focus_gained_bytes(const struct focus *focus)
 
 /* --- what grows --- */
 
-static struct type_count count_of(const struct type_count *counts, size_t n, uint64_t type)
+static const struct type_count *find(const struct type_count *counts, size_t n, uint64_t type)
 {
 	const struct type_count key = { .type = type };
-	const struct type_count *found =
-		n ? bsearch(&key, counts, n, sizeof(key), by_type) : NULL;
 
-	return found ? *found : key;
+	return n ? bsearch(&key, counts, n, sizeof(key), by_type) : NULL;
+}
+
+static struct type_count count_of(const struct type_count *counts, size_t n, uint64_t type)
+{
+	const struct type_count *found = find(counts, n, type);
+
+	return found ? *found : (struct type_count){ .type = type };
 }
 
 /* What there is of a type now, and was at the start, in the pools that are looked at now. */
@@ -166,10 +171,7 @@ static void note_least(struct focus *focus, const struct type_count *now, size_t
 
 double focus_gained_objects(const struct focus *focus, uint64_t type)
 {
-	const struct type_count key = { .type = type };
-	const struct type_count *first =
-		focus->n_first ? bsearch(&key, focus->first, focus->n_first, sizeof(key), by_type) :
-				 NULL;
+	const struct type_count *first = find(focus->first, focus->n_first, type);
 	double scale = (double)(1ull << focus->shift), objects, error = 0;
 
 	if (!focus->last)
