@@ -503,12 +503,24 @@ double governor_burst(struct governor *governor, double now, double ratio, doubl
 {
 	struct account *account = &governor->account;
 
-	if (now < account->burst_from + BURST_INTERVAL || !(ratio > governor->budget) || ratio >= 1)
+	if (now < account->burst_from + BURST_INTERVAL || !(ratio > governor->budget_running) ||
+	    ratio >= 1)
 		return 0;
+	ratio *= governor->budget / governor->budget_running;
 	seconds = fmin(fmax(seconds, 0), BURST_SECONDS);
 	account->burst_ratio = ratio;
 	account->burst_from = now;
 	account->burst_until = now + seconds;
 	streams_cut(governor, now);
 	return seconds;
+}
+
+void governor_burst_end(struct governor *governor, double now)
+{
+	struct account *account = &governor->account;
+
+	if (now >= account->burst_until)
+		return;
+	account->burst_until = now;
+	streams_cut(governor, now);
 }

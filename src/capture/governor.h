@@ -132,8 +132,13 @@ void governor_note_running(struct governor *governor, double share);
 void governor_note_hit_seconds(struct governor *governor, double seconds);
 /* So many sessions share what windows may take of the host; until told, 1. */
 void governor_note_sharing(struct governor *governor, unsigned n_sessions);
-/* A higher budget for a while: at most a minute in ten; returns the seconds granted. */
+/*
+ * A higher budget, of the time that the target runs, for a while: at most a minute in ten; returns
+ * the seconds granted.
+ */
 double governor_burst(struct governor *governor, double now, double ratio, double seconds);
+/* What it was for is known: it ends here. */
+void governor_burst_end(struct governor *governor, double now);
 
 /* Hits that an always-on group may have until the next governor_note_hits(). */
 uint64_t governor_allowance(const struct governor *governor, unsigned group);

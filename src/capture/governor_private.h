@@ -113,7 +113,7 @@
 /* Time ends a window, not its limit, as long as its rate is at most 1/LIMIT_USED of the planned. */
 #define LIMIT_USED 0.85
 /* A small budget's windows are cut so that a minute pays for at least so many. */
-#define WINDOWS_A_MINUTE 1.2
+#define WINDOWS_A_MINUTE 2.5
 /* A window that can't be paid isn't looked at again sooner. */
 #define PUT_OFF_MIN 0.5
 /* Between two windows, of whatever kind: their delays don't add up for one request. */
@@ -140,6 +140,8 @@
 #define LEARNING_PARTS 8
 #define LEARNING_SECONDS 0.005
 #define LEARNING_HITS 4000
+/* … and all of them by this share of a minute's budget: windows are to follow. */
+#define LEARNING_SHARE 0.25
 #define LEARNING_SPACING 0.08
 
 /* Of the windows' budget, while something grows: the rest is the floor of all others. */
@@ -292,6 +294,8 @@ double units_on_rate_allowed(const struct governor *governor);
 bool unit_is_lukewarm(const struct governor *governor, const struct unit *unit);
 double trip_cost(const struct governor *governor);
 bool trip_can_be_paid(const struct governor *governor, double now);
+/* More sites may come on: what that may cost is there. */
+bool admission_can_be_paid(const struct governor *governor, double now);
 void units_admit(struct governor *governor, double now);
 void units_trim(struct governor *governor, double now);
 void units_after_trip(struct governor *governor, unsigned group, double now);

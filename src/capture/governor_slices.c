@@ -226,6 +226,7 @@ void learning_step(struct governor *governor, double now, struct governor_step *
 {
 	struct group *group = &governor->groups[GOVERNOR_GROUP_CREATIONS];
 	struct stream *stream = &governor->streams[CREATIONS];
+	double hits;
 
 	ret->at = fmin(ret->at, governor->learning_at);
 	if (now < governor->learning_at)
@@ -237,7 +238,9 @@ void learning_step(struct governor *governor, double now, struct governor_step *
 		return;
 	}
 	stream_limit_hits(governor, stream);
-	stream->hits_max = stream->hits_max < LEARNING_HITS ? stream->hits_max : LEARNING_HITS;
+	hits = LEARNING_SHARE * governor->budget * MINUTE / LEARNING_PARTS / governor->hit;
+	hits = fmax(fmin(hits, LEARNING_HITS), HITS_MIN);
+	stream->hits_max = stream->hits_max < (uint64_t)hits ? stream->hits_max : (uint64_t)hits;
 	stream->length = LEARNING_SECONDS;
 	group->learning = true;
 	*ret = (struct governor_step){

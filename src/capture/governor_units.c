@@ -304,6 +304,11 @@ bool trip_can_be_paid(const struct governor *governor, double now)
 	       account_allowed(account, now, governor->budget) * BUDGET_USED;
 }
 
+bool admission_can_be_paid(const struct governor *governor, double now)
+{
+	return !on_share_spent(governor, now) && trip_can_be_paid(governor, now);
+}
+
 static double caller_rate_allowed(const struct governor *governor)
 {
 	return units_on_rate_allowed(governor) * CALLER_SHARE;
@@ -343,7 +348,7 @@ void units_admit(struct governor *governor, double now)
 		return;
 	}
 	if (governor->learning_left > 0 || now < governor->trial_until || !all_settled(governor) ||
-	    on_share_spent(governor, now) || !trip_can_be_paid(governor, now))
+	    !admission_can_be_paid(governor, now))
 		return;
 	n = gather_candidates(governor, now);
 	for (size_t i = 0; i < n; i++) {

@@ -217,11 +217,12 @@ static void plan_stratum(struct governor *governor, enum stream_kind kind, doubl
 static bool can_be_paid(const struct governor *governor, const struct stream *stream, double now)
 {
 	const struct account *account = &governor->account;
+	bool climbs = governor->climbing && admission_can_be_paid(governor, now);
 	/* What is on will go on costing that, or has cost more; while it grows, all of its share.
 	 */
 	double always = fmax(
 		account_spent(account, now, ALWAYS),
-		(governor->climbing ? units_on_rate_allowed(governor) : units_on_rate(governor)) *
+		(climbs ? units_on_rate_allowed(governor) : units_on_rate(governor)) *
 			governor->hit * MINUTE);
 	double spent = always + account_spent(account, now, WINDOWS) +
 		       account_spent(account, now, LEARNING) + account_spent(account, now, OTHER) +

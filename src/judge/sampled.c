@@ -5,23 +5,33 @@
 
 #include "judge/growth.h"
 
-/* Of the living, the share that was made in the older half; NAN: there are none. */
-static double older_ratio(const struct sampled_evidence *evidence)
+/*
+ * Of the living, the share that was made in the older half; NAN: there are none.  draws: each slice
+ * that has any counts as much.
+ */
+static double older_ratio(const struct sampled_evidence *evidence, bool draws)
 {
-	double older = 0, all = 0;
+	double until = evidence->until > 0 ? evidence->until : SAMPLED_SLICES;
+	double middle = (evidence->since + until) / 2, older = 0, all = 0;
 
 	for (unsigned i = 0; i < SAMPLED_SLICES; i++) {
-		all += evidence->counts[i];
-		older += i < SAMPLED_SLICES / 2 ? evidence->counts[i] : 0;
+		double count = draws ? evidence->counts[i] > 0 : evidence->counts[i];
+
+		all += count;
+		older += fmin(fmax(middle - i, 0), 1) * count;
 	}
 	return all > 0 ? older / all : NAN;
 }
 
 static bool survivors_last(const struct sampled_evidence *evidence)
 {
-	double older = older_ratio(evidence);
+	double of_all = older_ratio(evidence, false), of_draws = older_ratio(evidence, true);
 
-	return older >= SAMPLED_OLDER_MIN && older <= SAMPLED_OLDER_MAX;
+	if (evidence->draws < SAMPLED_DRAWS_LEAK)
+		return of_draws > 0 && of_draws < 1;
+	/* One that weighs much may outweigh all others. */
+	return (of_all >= SAMPLED_OLDER_MIN && of_all <= SAMPLED_OLDER_MAX) ||
+	       (of_draws >= SAMPLED_OLDER_MIN && of_draws <= SAMPLED_OLDER_MAX);
 }
 
 /* A part of the growth that one would look for. */

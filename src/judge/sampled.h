@@ -23,6 +23,8 @@ struct sampled_evidence {
 	 * little that was made in it.
 	 */
 	double counts[SAMPLED_SLICES];
+	/* Where in them it could be seen first, and last, in slices; until 0: to their end. */
+	double since, until;
 	unsigned draws; /* parts of the session in which it was met */
 	bool exact; /* it was seen whole, all the time: its own series has no sampling error */
 	double seconds; /* of the session */
@@ -37,8 +39,9 @@ struct sampled_evidence {
 };
 
 /*
- * Survivors of the older half of the session among all: a leak has a half, what
- * lives for a while only has none, what was made at the start only has all.
+ * Survivors of the older half of the time in which they could be seen among all: a leak has a half,
+ * what lives for a while only has none, what was made at the start only has all.  Few draws say no
+ * more than that there are some of either half.
  */
 #define SAMPLED_OLDER_MIN 0.2
 #define SAMPLED_OLDER_MAX 0.9

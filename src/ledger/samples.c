@@ -241,11 +241,13 @@ void samples_site_is(struct samples *samples, uint16_t site, enum sample_site st
 	record = &samples->sites[site];
 	if (state == SAMPLE_SITE_ALWAYS && record->state != state) {
 		record->on_since = now;
+		samples_site_seen(record, now, now);
 	} else if (record->state == SAMPLE_SITE_ALWAYS && record->state != state) {
 		/* A moment's absence goes on with what was before, a longer one doesn't. */
 		if (!record->off_since || record->on_since > record->off_since + MOMENT_TICKS)
 			record->first_on = record->on_since;
 		record->off_since = now;
+		samples_site_seen(record, now, now);
 	}
 	record->state = (uint8_t)state;
 	record->was_in |= state == SAMPLE_SITE_WINDOW;

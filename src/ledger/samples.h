@@ -283,6 +283,8 @@ struct samples_cohorts {
 	double estimated_counts[SAMPLES_SLICES]; /* with all weights */
 	uint32_t count;
 	double oldest_seconds; /* age */
+	/* Seconds: when the sites that made them came in, to be seen, and when the last was in. */
+	double since, until;
 	double older_half_ratio; /* share made in the older half of the session, by count */
 };
 int samples_cohorts(const struct samples *samples, const struct samples_query *query,

@@ -73,6 +73,9 @@ struct site_record {
 	uint32_t sliced_until; /* ticks: it is expected in another by then */
 	/* Ticks: always on since; and from … until it was taken out last, moments apart. */
 	uint32_t on_since, first_on, off_since;
+	/* Ticks: in the first window that did not learn, or always on; in the last such window. */
+	uint32_t seen_since, seen_until;
+	bool seen;
 };
 
 struct window_record {
@@ -121,6 +124,15 @@ static inline uint32_t ticks_of(double seconds)
 	if (seconds >= (double)(TICKS_NEVER - 1) / TICKS_PER_SECOND)
 		return TICKS_NEVER - 1;
 	return (uint32_t)(seconds * TICKS_PER_SECOND);
+}
+
+/* Its sightings may become samples: from then on, until then so far. */
+static inline void samples_site_seen(struct site_record *site, uint32_t since, uint32_t until)
+{
+	if (!site->seen)
+		site->seen_since = since;
+	site->seen_until = until;
+	site->seen = true;
 }
 
 static inline double expansion_of(const struct slot *slot)

@@ -216,8 +216,21 @@ static unsigned int slice_of(const struct slot *slot, double time)
 	return share < 1 ? (unsigned int)(share * SAMPLES_SLICES) : SAMPLES_SLICES - 1;
 }
 
-static void cohorts_add(struct samples_cohorts *sum, const struct slot *slot,
-			const struct window_record *window, double time)
+/* Nothing is known of a site that nobody told of: it may have been in all the time. */
+static void add_times_seen(const struct samples *samples, const struct slot *slot, double time,
+			   struct samples_cohorts *sum)
+{
+	const struct site_record *site = &samples->sites[slot->site % SAMPLES_SITES_MAX];
+	bool known = slot->site < SAMPLES_SITES_MAX && site->seen;
+	bool out = known && site->state != SAMPLE_SITE_ALWAYS;
+	double since = known ? (double)site->seen_since / TICKS_PER_SECOND : 0;
+
+	sum->since = sum->count ? fmin(sum->since, since) : since;
+	sum->until = fmax(sum->until, out ? (double)site->seen_until / TICKS_PER_SECOND : time);
+}
+
+static void cohorts_add(const struct samples *samples, struct samples_cohorts *sum,
+			const struct slot *slot, const struct window_record *window, double time)
 {
 	double age = time - (double)slot->seen / TICKS_PER_SECOND;
 	unsigned int slice = slice_of(slot, time);
@@ -225,6 +238,7 @@ static void cohorts_add(struct samples_cohorts *sum, const struct slot *slot,
 	sum->counts[slice]++;
 	sum->always_on[slice] += !window;
 	sum->estimated_counts[slice] += expansion_of(slot) * (window ? window->weight : 1);
+	add_times_seen(samples, slot, time, sum);
 	sum->count++;
 	sum->oldest_seconds = fmax(sum->oldest_seconds, age);
 	/* Until the end the number of them. */
@@ -246,7 +260,7 @@ int samples_cohorts(const struct samples *samples, const struct samples_query *q
 		uint16_t window;
 
 		if (query_takes(samples, query, slot, &window))
-			cohorts_add(&by_index[slot->stack], slot,
+			cohorts_add(samples, &by_index[slot->stack], slot,
 				    window ? &samples->windows[window] : NULL, query->time);
 	}
 	for (size_t i = 0; i < samples->n_stacks; i++) {

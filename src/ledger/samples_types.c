@@ -269,6 +269,8 @@ void samples_sites_window_end(struct samples *samples, const struct window_facts
 	for (size_t i = 0; i < SAMPLES_SITES_MAX; i++) {
 		struct site_record *site = &samples->sites[i];
 
+		if (site->was_in && !facts->learning)
+			samples_site_seen(site, ticks_of(facts->opened), ticks_of(facts->closed));
 		if (site->was_in && !facts->complete && !facts->learning) {
 			site->slice = facts->window;
 			site->sliced_until = until;

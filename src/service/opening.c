@@ -428,6 +428,8 @@ int opening_new_shared(pid_t pid, struct images *images, struct opening **ret, c
 	r = check_process(pid, opening, ret_message);
 	if (r < 0)
 		return r;
+	opening->began_ns = clock_monotonic_ns();
+	process_cpu_ns(pid, &opening->began_cpu_ns);
 	if (is_32_bit(pid)) {
 		say(ret_message, "process %d is a 32-bit program: only x86-64 is supported", pid);
 		return -EOPNOTSUPP;

@@ -39,6 +39,8 @@ struct opening_file {
 struct opening {
 	struct process_id id;
 	struct session_facts facts;
+	/* When the opening began: the clock, and what the process had used of a CPU. */
+	uint64_t began_ns, began_cpu_ns;
 	struct memory *memory;
 	struct interpreter *interpreter;
 	struct opening_file python; /* the file that holds the interpreter */

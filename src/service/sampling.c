@@ -45,6 +45,23 @@ static void start_native(struct session *session, struct sampling *sampling)
 			       "what lives can't be told in this C library: they are not counted");
 }
 
+/* An opening of so many seconds tells how much the target runs; a longer one, how much it did. */
+#define FIRST_SECONDS_MIN 0.05
+#define FIRST_SECONDS_MAX 10.0
+
+/* Until it is measured: learning and the climb would spend what a target that waits has not got. */
+static void guess_running(const struct opening *target, struct sampling *sampling)
+{
+	double seconds = (double)(clock_monotonic_ns() - target->began_ns) / NS_PER_SECOND;
+	uint64_t cpu_ns;
+
+	if (seconds >= FIRST_SECONDS_MIN && seconds <= FIRST_SECONDS_MAX &&
+	    process_cpu_ns(target->facts.pid, &cpu_ns) == 0)
+		governor_note_running(sampling->governor,
+				      (double)(cpu_ns - target->began_cpu_ns) / NS_PER_SECOND /
+					      seconds);
+}
+
 int sampling_start(struct session *session)
 {
 	CLEANUP(sampling_free) struct sampling *sampling = calloc(1, sizeof(*sampling));
@@ -82,6 +99,7 @@ int sampling_start(struct session *session)
 		baseline_new(session->interpreter, clock_monotonic_ns(), &sampling->followed);
 	focus_new(session->interpreter, session->types, sampling->baseline.arena_bytes,
 		  &sampling->focus);
+	guess_running(session->target, sampling);
 	session->sampling = TAKE_PTR(sampling);
 	turn_join(session->options.turn);
 	return 0;

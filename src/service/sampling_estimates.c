@@ -169,7 +169,7 @@ static int add_estimates(const struct session *session, const struct samples_cel
 /* --- when they were made --- */
 
 static int add_cohorts(const struct session *session, const struct samples_query *query,
-		       struct site_estimate *sites)
+		       struct site_estimate *sites, size_t n_sites)
 {
 	_cleanup_free_ struct samples_cohorts *cohorts = NULL;
 	size_t n;
@@ -179,10 +179,14 @@ static int add_cohorts(const struct session *session, const struct samples_query
 	r = samples_cohorts(session->sampling->samples, query, &cohorts, &n);
 	if (r < 0)
 		return r;
+	for (size_t i = 0; i < n_sites; i++)
+		sites[i].since = INFINITY;
 	for (size_t i = 0; i < n; i++) {
 		struct site_estimate *site =
 			&sites[stacks_site_of(session->stacks, cohorts[i].stack)];
 
+		site->since = fmin(site->since, cohorts[i].since);
+		site->until = fmax(site->until, cohorts[i].until);
 		for (unsigned slice = 0; slice < SAMPLED_SLICES; slice++) {
 			site->counts[slice] += cohorts[i].counts[slice];
 			site->always_on[slice] += cohorts[i].always_on[slice];
@@ -224,11 +228,8 @@ static void explain(const struct samples_cell *cells, size_t n, const struct sit
 {
 	for (size_t i = 0; i < n; i++) {
 		const struct site_estimate *site = &sites[cells[i].stack];
-		unsigned slices = 0;
 
-		for (unsigned slice = 0; slice < SAMPLED_SLICES; slice++)
-			slices += site->counts[slice] > 0;
-		if (slices >= SAMPLED_DRAWS_LEAK)
+		if (site_slices(site->counts) >= SAMPLED_DRAWS_LEAK)
 			ret[cells[i].size_class] += cells[i].weight * cells[i].expanded_bytes;
 	}
 }
@@ -247,7 +248,7 @@ static int add_samples(const struct session *session, const struct samples_query
 	add_counts(cells, n_cells, sites);
 	r = add_estimates(session, cells, n_cells, explained, sites, n);
 	if (r == 0)
-		r = add_cohorts(session, query, sites);
+		r = add_cohorts(session, query, sites, n);
 	if (r == 0 && explained)
 		explain(cells, n_cells, sites, explained);
 	return r;

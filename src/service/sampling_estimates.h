@@ -29,11 +29,22 @@ struct site_estimate {
 	unsigned counts[SAMPLED_SLICES]; /* samples, by when they were made */
 	unsigned always_on[SAMPLED_SLICES]; /* of these, of no window */
 	double made[SAMPLED_SLICES]; /* the same with their weights */
+	double since, until; /* seconds: in between there could be samples of it */
 	uint32_t windows; /* that have anything of it */
 	uint64_t survivors; /* samples that live, as many as there are */
 	uint64_t seen[SITE_VANTAGES]; /* of these, all the time; in windows of each stream */
 	struct site_growth growth;
 };
+
+/* Parts of the session that have any of the counts. */
+static inline unsigned site_slices(const unsigned *counts)
+{
+	unsigned slices = 0;
+
+	for (unsigned i = 0; i < SAMPLED_SLICES; i++)
+		slices += counts[i] > 0;
+	return slices;
+}
 
 /* Of what was seen of the site, the part that the census leaves to it. */
 static inline double site_calibrated_ratio(const struct site_estimate *site)

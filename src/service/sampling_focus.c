@@ -268,6 +268,18 @@ void focus_judge(const struct focus *focus, uint64_t type, struct judgement *ret
 	judge_site(focus->judge, type, ret);
 }
 
+bool focus_is_sure(const struct focus *focus)
+{
+	for (size_t i = 0; i < focus->n_told; i++) {
+		struct judgement judgement;
+
+		focus_judge(focus, focus->told[i], &judgement);
+		if (judgement.verdict == VERDICT_LEAK)
+			return true;
+	}
+	return false;
+}
+
 /* --- who makes it --- */
 
 static void tell_governor(struct session *session, double now)

@@ -31,6 +31,9 @@ void sampling_focus_step(struct session *session, double time_seconds);
 /* Whether there are more and more of a type, by the heap alone; warming: it was never told. */
 void focus_judge(const struct focus *focus, uint64_t type, struct judgement *ret);
 
+/* It is sure that there are more and more of some type. */
+bool focus_is_sure(const struct focus *focus);
+
 /* Objects of a type, more than there were when there were least, at most; INFINITY: not known. */
 double focus_gained_objects(const struct focus *focus, uint64_t type);
 

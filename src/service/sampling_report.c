@@ -85,22 +85,29 @@ static void judge_totals(struct session *session, double time_seconds)
 /* While it is sure that something grows, and not what: at most a minute in ten. */
 #define BURST_RATIO 0.05
 #define BURST_SECONDS 60.0
-#define NAMED_RATIO 0.5 /* of what has grown, by survivors */
+#define NAMED_RATIO 0.5 /* of what has grown, by survivors of so many draws */
+#define NAMED_DRAWS SAMPLED_DRAWS_LEAK
+
+static bool is_sure_to_grow(const struct session *session)
+{
+	const struct judgement heap = sampling_judgement(session, SESSION_HEAP_KEY);
+
+	return heap.verdict == VERDICT_GROWING || heap.verdict == VERDICT_LEAK ||
+	       (session->sampling->focus && focus_is_sure(session->sampling->focus));
+}
 
 static void burst_where_unnamed(struct session *session, const struct site_estimate *sites,
 				size_t n, double time_seconds)
 {
 	struct sampling *sampling = session->sampling;
-	double gained = sampling_gained_bytes(sampling);
-	struct judgement heap = { .verdict = VERDICT_WARMING };
 	double named = 0;
 
-	judge_site(session->judge, SESSION_HEAP_KEY, &heap);
-	if (heap.verdict != VERDICT_GROWING && heap.verdict != VERDICT_LEAK)
-		return;
 	for (size_t i = 0; i < n; i++)
-		named += sites[i].bytes.value - sites[i].growth.bytes;
-	if (named < NAMED_RATIO * gained)
+		if (site_slices(sites[i].counts) >= NAMED_DRAWS)
+			named += sites[i].bytes.value - sites[i].growth.bytes;
+	if (named >= NAMED_RATIO * sampling_gained_bytes(sampling))
+		governor_burst_end(sampling->governor, time_seconds);
+	else if (is_sure_to_grow(session))
 		governor_burst(sampling->governor, time_seconds,
 			       BURST_RATIO / SAMPLING_AFTER_RATIO, BURST_SECONDS);
 }

@@ -60,15 +60,6 @@ static bool is_by_growth(const struct site_estimate *site)
 	return site->growth.bytes > site->bytes.value / 2;
 }
 
-static unsigned slices_of(const unsigned *counts)
-{
-	unsigned slices = 0;
-
-	for (unsigned i = 0; i < SAMPLED_SLICES; i++)
-		slices += counts[i] > 0;
-	return slices;
-}
-
 /*
  * Whether growth tells better when it was made: survivors name the site, and it needed about as
  * much memory as they weigh, in more of the session than they were met in.  A line that needed
@@ -80,14 +71,14 @@ static bool growth_decides(const struct site_estimate *site)
 
 	return is_by_growth(site) || (needed >= NEEDED_RATIO_MIN * site->bytes.value &&
 				      needed <= NEEDED_RATIO_MAX * site->bytes.value &&
-				      slices_of(site->counts) >= SAMPLED_DRAWS_GROWING &&
-				      slices_of(site->growth.counts) >= SAMPLED_DRAWS_LEAK &&
-				      slices_of(site->growth.counts) > slices_of(site->counts));
+				      site_slices(site->counts) >= SAMPLED_DRAWS_GROWING &&
+				      site_slices(site->growth.counts) >= SAMPLED_DRAWS_LEAK &&
+				      site_slices(site->growth.counts) > site_slices(site->counts));
 }
 
 static unsigned draws_of(const struct site_estimate *site)
 {
-	return slices_of(growth_decides(site) ? site->growth.counts : site->counts);
+	return site_slices(growth_decides(site) ? site->growth.counts : site->counts);
 }
 
 /* Mappings are known whole: their own series speaks for them. */
@@ -116,6 +107,8 @@ static void judge_estimate(const struct session *session, uint64_t key,
 		evidence.objects = type->objects;
 		evidence.objects_of_first = type->objects_of_first;
 		evidence.objects_gained = type->objects_gained;
+		evidence.since = SAMPLED_SLICES * fmin(site->since / time_seconds, 1);
+		evidence.until = SAMPLED_SLICES * fmin(site->until / time_seconds, 1);
 	}
 	for (unsigned i = 0; i < SAMPLED_SLICES; i++)
 		evidence.counts[i] = growth_decides(site) ? site->growth.counts[i] : site->made[i];

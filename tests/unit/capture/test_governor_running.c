@@ -106,6 +106,26 @@ static void one_that_waits_has_as_much_less_to_lose(void **state)
 		}
 }
 
+/* What learning and the climb have taken of a small budget is not kept back once more for it. */
+static void a_small_budget_has_windows_in_the_first_minute(void **state)
+{
+	size_t all = 0;
+
+	(void)state;
+	share = RUNNING_LEAST;
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		size_t windows = 0;
+
+		run_waiting(steadily, 60, seed);
+		for (unsigned group = GOVERNOR_GROUP_CREATIONS; group < GOVERNOR_GROUPS; group++)
+			windows += windows_of(group);
+		all += windows;
+		world_done(&world);
+	}
+	print_message("%.1f windows a minute\n", (double)all / 20);
+	assert_true(all >= 3 * 20);
+}
+
 /* Any minute, also one that began before: what was spent then was allowed then. */
 static void one_that_begins_to_wait_stays_within_it(void **state)
 {
@@ -148,6 +168,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_that_waits_has_as_much_less_to_lose),
+		cmocka_unit_test(a_small_budget_has_windows_in_the_first_minute),
 		cmocka_unit_test(one_that_begins_to_wait_stays_within_it),
 		cmocka_unit_test(one_that_waits_no_more_has_its_budget_back),
 	};

@@ -428,6 +428,42 @@ static void a_burst_is_a_minute_in_ten(void **state)
 	world_done(&world);
 }
 
+static void a_burst_ends_where_it_is_told_to(void **state)
+{
+	(void)state;
+	world_init(&world, 100, 0.001, 54);
+	for (size_t i = 0; i < 100; i++)
+		world.rates[i] = i < 80 ? 1e4 : 1e6;
+	world_begin(&world, 300);
+	world_run_until(&world, 120);
+	governor_burst_end(world.governor, world.now); /* there is none */
+	assert_true(governor_burst(world.governor, world.now, 0.05, 60) == 60);
+	world_run_until(&world, 130);
+	governor_burst_end(world.governor, world.now);
+	/* A minute later its own minute has nothing of it left. */
+	world_run_until(&world, 300);
+	assert_true(cost_between(130, 190) <= 0.001 * 60 + 0.05);
+	assert_true(cost_between(190, 300) <= 0.001 * 110);
+	world_done(&world);
+}
+
+/* As all of the budget: of the time that it runs. */
+static void a_burst_is_of_the_time_that_the_target_runs(void **state)
+{
+	(void)state;
+	world_init(&world, 100, 0.001, 55);
+	for (size_t i = 0; i < 100; i++)
+		world.rates[i] = i < 80 ? 1e4 : 1e6;
+	world_begin(&world, 200);
+	governor_note_running(world.governor, 0.2);
+	world_run_until(&world, 120);
+	assert_true(governor_burst(world.governor, world.now, 0.05, 60) == 60);
+	world_run_until(&world, 180);
+	assert_true(cost_between(120, 180) > 0.001 * 60);
+	assert_true(cost_between(120, 180) <= 0.2 * 0.05 * 60 + 0.001 * 60);
+	world_done(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -448,6 +484,8 @@ int main(void)
 		cmocka_unit_test(with_windows_only_nothing_stays_in),
 		cmocka_unit_test(a_refused_group_is_tried_ever_more_rarely),
 		cmocka_unit_test(a_burst_is_a_minute_in_ten),
+		cmocka_unit_test(a_burst_ends_where_it_is_told_to),
+		cmocka_unit_test(a_burst_is_of_the_time_that_the_target_runs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -78,6 +78,65 @@ static void what_lives_for_a_while_only_is_no_leak(void **state)
 	assert_int_equal(verdict(&old), VERDICT_STABLE);
 }
 
+/* Windows with its site came late: of those that there were, some are old. */
+static void what_could_not_be_seen_before_is_as_old_as_can_be(void **state)
+{
+	struct sampled_evidence evidence = leaking();
+
+	(void)state;
+	for (unsigned i = 0; i < SAMPLED_SLICES / 2; i++)
+		evidence.counts[i] = 0;
+	assert_int_equal(verdict(&evidence), VERDICT_STABLE);
+	evidence.since = SAMPLED_SLICES / 2;
+	assert_int_equal(verdict(&evidence), VERDICT_LEAK);
+	for (unsigned i = 0; i < SAMPLED_SLICES - 2; i++)
+		evidence.counts[i] = 0;
+	assert_int_equal(verdict(&evidence), VERDICT_STABLE);
+}
+
+/* There were no more windows: what they saw is of before, whatever lives. */
+static void what_could_not_be_seen_later_is_not_old_for_that(void **state)
+{
+	struct sampled_evidence evidence = leaking();
+
+	(void)state;
+	for (unsigned i = SAMPLED_SLICES / 2; i < SAMPLED_SLICES; i++)
+		evidence.counts[i] = 0;
+	assert_int_equal(verdict(&evidence), VERDICT_STABLE);
+	evidence.until = SAMPLED_SLICES / 2;
+	assert_int_equal(verdict(&evidence), VERDICT_LEAK);
+	for (unsigned i = 0; i < SAMPLED_SLICES / 2 - 1; i++)
+		evidence.counts[i] = 0;
+	assert_int_equal(verdict(&evidence), VERDICT_STABLE);
+}
+
+/* A window that stands for ten times the time of the others says no more of when it was made. */
+static void one_draw_that_weighs_much_does_not_outvote_the_others(void **state)
+{
+	struct sampled_evidence evidence = leaking();
+
+	(void)state;
+	evidence.counts[SAMPLED_SLICES - 1] = 10 * 10 * SAMPLED_SLICES;
+	assert_int_equal(verdict(&evidence), VERDICT_LEAK);
+	for (unsigned i = 0; i < SAMPLED_SLICES - 4; i++)
+		evidence.counts[i] = 0;
+	assert_int_equal(verdict(&evidence), VERDICT_STABLE);
+}
+
+static void a_few_draws_have_to_be_of_either_half(void **state)
+{
+	struct sampled_evidence evidence = leaking();
+
+	(void)state;
+	for (unsigned i = 0; i < SAMPLED_SLICES; i++)
+		evidence.counts[i] = i == 12 || i == 14 ? 10 : 0;
+	evidence.draws = SAMPLED_DRAWS_GROWING;
+	assert_int_equal(verdict(&evidence), VERDICT_STABLE);
+	evidence.counts[2] = 1;
+	evidence.counts[12] = 0;
+	assert_int_equal(verdict(&evidence), VERDICT_GROWING);
+}
+
 static void a_young_session_calls_nothing_a_leak(void **state)
 {
 	struct sampled_evidence evidence = leaking();
@@ -199,6 +258,10 @@ int main(void)
 		cmocka_unit_test(a_line_that_leaks_in_a_heap_that_grows_is_a_leak),
 		cmocka_unit_test(survivors_alone_decide_nothing),
 		cmocka_unit_test(what_lives_for_a_while_only_is_no_leak),
+		cmocka_unit_test(what_could_not_be_seen_before_is_as_old_as_can_be),
+		cmocka_unit_test(what_could_not_be_seen_later_is_not_old_for_that),
+		cmocka_unit_test(one_draw_that_weighs_much_does_not_outvote_the_others),
+		cmocka_unit_test(a_few_draws_have_to_be_of_either_half),
 		cmocka_unit_test(a_young_session_calls_nothing_a_leak),
 		cmocka_unit_test(few_draws_are_little_evidence),
 		cmocka_unit_test(what_is_seen_whole_follows_its_own_series),

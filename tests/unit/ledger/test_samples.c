@@ -458,6 +458,51 @@ TEST(types_and_cohorts_are_told_by_stack)
 	assert_true(cohorts[1].older_half_ratio == 0);
 }
 
+TEST(cohorts_tell_between_when_they_could_be_seen)
+{
+	const struct samples_query query = {.time = 100};
+	_cleanup_free_ struct samples_cohorts *cohorts = NULL;
+	struct window_facts facts = {.window = 1, .opened = 10, .closed = 11, .learning = true};
+	struct sighting cold = {.address = 0x1000, .stack = A, .type = DICT, .site = 1, .time = 35};
+	struct sighting hot = {.address = 0x2000,
+			       .stack = B,
+			       .type = LIST,
+			       .site = 2,
+			       .tier = SAMPLE_WINDOW,
+			       .time = 40};
+	size_t n;
+
+	samples_site_is(samples, 2, SAMPLE_SITE_WINDOW); /* to learn: nothing of it is kept */
+	samples_window_end(samples, &facts);
+	samples_site_is(samples, 2, SAMPLE_SITE_OFF);
+	for (facts.window = 2; facts.window < 4; facts.window++) {
+		samples_site_is(samples, 2, SAMPLE_SITE_WINDOW);
+		hot.window = facts.window;
+		hot.address += 0x1000;
+		hot.time = 20.0 * facts.window;
+		for (unsigned i = 0; i < 20; i++, hot.address += 16)
+			samples_see(samples, &hot);
+		facts = (struct window_facts){.window = facts.window,
+					      .opened = hot.time,
+					      .closed = hot.time + 0.5,
+					      .progress = 1,
+					      .stratum_progress = 10,
+					      .sightings_before_detach = 20,
+					      .complete = true};
+		samples_window_end(samples, &facts);
+		samples_site_is(samples, 2, SAMPLE_SITE_OFF);
+	}
+	samples_site_is(samples, 1, SAMPLE_SITE_ALWAYS);
+	cold.time = 70;
+	samples_see(samples, &cold);
+	look(samples, 90, everything_lives);
+	assert_int_equal(samples_cohorts(samples, &query, &cohorts, &n), 0);
+	assert_int_equal(n, 2);
+	assert_true(cohorts[0].stack == A);
+	assert_true(fabs(cohorts[0].since - 60) < 1 && cohorts[0].until == 100);
+	assert_true(fabs(cohorts[1].since - 40) < 0.1 && fabs(cohorts[1].until - 60.5) < 0.1);
+}
+
 TEST(streams_count_their_windows)
 {
 	struct window_facts facts = {.window = 1, .stream = 2};
@@ -493,6 +538,7 @@ int main(void)
 		cmocka_unit_test(a_window_that_is_not_complete_teaches_nothing),
 		cmocka_unit_test(a_mixed_type_counts_from_complete_windows_only),
 		cmocka_unit_test(types_and_cohorts_are_told_by_stack),
+		cmocka_unit_test(cohorts_tell_between_when_they_could_be_seen),
 		cmocka_unit_test(streams_count_their_windows),
 	};
 
