@@ -158,6 +158,14 @@ static void check_attach(struct table_text *table, const struct kernel_features 
 	table->failed |= !attaches;
 }
 
+/* What is denied is not known to be missing. */
+static const char *bpf_advice(const struct kernel_features *features, const char *otherwise)
+{
+	return features->error == -EPERM || features->error == -EACCES
+		       ? "run as root, or with CAP_BPF and CAP_PERFMON: bpf() is denied"
+		       : otherwise;
+}
+
 static void check_kernel(struct table_text *table)
 {
 	struct capture_kernel kernel;
@@ -169,9 +177,9 @@ static void check_kernel(struct table_text *table)
 	feature(table, "BTF", features->btf, "types of the kernel, /sys/kernel/btf/vmlinux",
 		"use a kernel with CONFIG_DEBUG_INFO_BTF=y (Debian's have it)");
 	feature(table, "ring buffer", features->ring_buffer, "BPF_MAP_TYPE_RINGBUF",
-		"use Linux 5.8 or later");
+		bpf_advice(features, "use Linux 5.8 or later"));
 	feature(table, "BPF atomics", features->atomics, "instructions that return what was there",
-		"use Linux 5.12 or later, or --no-probes");
+		bpf_advice(features, "use Linux 5.12 or later, or --no-probes"));
 	check_attach(table, features);
 	feature(table, "host's pids", features->host_pids, "pids as the kernel counts them",
 		"run in the host's pid namespace (docker run --pid=host)");

@@ -9,8 +9,13 @@
 #include "base/clock.h"
 #include "service/sampling_private.h"
 
-/* Between two looks; longer where one takes long: so much of the time at most. */
+/*
+ * Between two looks: what grows is to be known within seconds at first, a part of the time that has
+ * passed is soon enough later; longer where a look takes long: so much of the time at most.
+ */
 #define LOOK_SECONDS 1.0
+#define LOOK_SECONDS_MAX 10.0
+#define LOOK_TIME_RATIO (1 / 30.0)
 #define LOOK_RATIO 0.01
 /*
  * A type grows if there are so many more of it, at this look and at the one
@@ -308,6 +313,11 @@ static void keep_short(struct focus *focus, uint64_t arena_bytes)
 	}
 }
 
+static double pause_after(double time_seconds)
+{
+	return fmin(fmax(time_seconds * LOOK_TIME_RATIO, LOOK_SECONDS), LOOK_SECONDS_MAX);
+}
+
 void sampling_focus_step(struct session *session, double time_seconds)
 {
 	struct focus *focus = session->sampling->focus;
@@ -329,5 +339,5 @@ void sampling_focus_step(struct session *session, double time_seconds)
 	}
 	focus->next_at = time_seconds + fmax((double)(clock_monotonic_ns() - began_ns) /
 						     NS_PER_SECOND / LOOK_RATIO,
-					     LOOK_SECONDS);
+					     pause_after(time_seconds));
 }

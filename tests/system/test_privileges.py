@@ -111,3 +111,8 @@ def test_check_names_the_capabilities_that_are_missing(place):
     line = privileges([])
     for name in ("CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"):
         assert name in line, line
+
+
+def test_check_does_not_take_what_is_denied_for_missing(place):
+    said = unprivileged(OTHERS, place / "pyleakd", "check").stdout
+    assert "bpf() is denied" in said and "use Linux 5." not in said, said
